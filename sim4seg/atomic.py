@@ -1,0 +1,105 @@
+"""Atomic writes: readers see the old output or the whole new one, never a part.
+
+Everything is written to a sibling temporary path, flushed to the disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sim4seg.errors import Sim4SegError
+
+
+def _fsync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sibling(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _commit(partial: Path, path: Path) -> None:
+    """Rename ``partial`` to ``path``; a directory that is in the way is moved aside first."""
+    old = path.with_name(f".{path.name}.old")
+    _remove(old)
+    if path.is_dir() and not path.is_symlink():
+        path.rename(old)
+    os.replace(partial, path)
+    _remove(old)
+    _fsync_path(path.parent)
+
+
+@contextmanager
+def _partial(path: Path, *, directory: bool) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _sibling(path)
+    _remove(partial)
+    try:
+        if directory:
+            partial.mkdir()
+        yield partial
+        files = sorted(p for p in partial.rglob("*") if p.is_file()) if directory else [partial]
+        for file in files:
+            _fsync_path(file)
+        _commit(partial, path)
+    except OSError as error:
+        _remove(partial)
+        raise Sim4SegError(
+            f"could not write the output: {error.strerror or error}",
+            where=str(path),
+            remedy="free disk space or fix permissions there, then run the same command again; "
+            "the earlier output, if there was one, is untouched",
+        ) from error
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+@contextmanager
+def atomic_directory(path: Path | str) -> Iterator[Path]:
+    """Yield an empty directory that becomes ``path`` when the block ends without an error.
+
+    Raises:
+        Sim4SegError: the file system refused (full, read-only); ``path`` is left as it was.
+    """
+    with _partial(Path(path), directory=True) as partial:
+        yield partial
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[Path]:
+    """Yield a path to write; it becomes ``path`` when the block ends without an error.
+
+    Raises:
+        Sim4SegError: the file system refused (full, read-only); ``path`` is left as it was.
+    """
+    with _partial(Path(path), directory=False) as partial:
+        yield partial
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write ``text`` (UTF-8) atomically."""
+    with atomic_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write ``value`` as JSON with sorted keys, atomically; NaN is refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")

@@ -1,0 +1,254 @@
+"""params.yaml as typed models: one section a stage, checked whole, every mistake reported at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sim4seg.errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are mistakes, values are not coerced silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Base(Section):
+    """Shared by all stages."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 17
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Worker processes of fetch and ingest; 0 = one for each core. Never changes an output."""
+
+
+class PhantomCounts(Section):
+    """Images painted for each of the ten sub-datasets."""
+
+    train: Positive = 150
+    val: Positive = 12
+    test: Positive = 30
+    size: Annotated[int, Field(ge=96, le=1024)] = 256
+    """Length in pixels of the shorter side of a painted image; aspect ratios vary around it."""
+
+
+class Fetch(Section):
+    """Where raw data come from."""
+
+    source: Literal["phantoms", "local", "s3"] = "phantoms"
+    root: str = "raw"
+    """Folder of the raw sub-datasets for ``source: local`` (may be a symbolic link);
+    the environment variable SIM4SEG_SOURCE_ROOT wins over it."""
+    phantoms: PhantomCounts = PhantomCounts()
+
+
+class SplitShares(Section):
+    """Shares of groups for datasets (or parts) without an official split."""
+
+    train: Fraction = 0.7
+    val: Fraction = 0.1
+    test: Fraction = 0.2
+
+    @model_validator(mode="after")
+    def _sum_is_one(self) -> SplitShares:
+        if abs(self.train + self.val + self.test - 1.0) > 1e-6:
+            raise ValueError(f"train + val + test must be 1, got {self.train + self.val + self.test:g}")
+        return self
+
+
+class Ingest(Section):
+    """Raw files to Parquet shards and a manifest."""
+
+    datasets: list[str] = []
+    """Keys of the sub-datasets to read; empty = all that are found."""
+    max_bad_fraction: Fraction = 0.02
+    max_pixels: Positive = 64_000_000
+    """An image that declares more pixels is refused before it is decoded."""
+    max_side: Positive = 1024
+    """Longer images are reduced to this (SAM sees no more than 1024)."""
+    splits: SplitShares = SplitShares()
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=16)] = 4
+    """Images whose 64-bit perceptual hashes differ in at most this many bits share a group."""
+    shard_megabytes: Positive = 64
+    vocabulary_size: Annotated[int, Field(ge=300, le=32_000)] = 1024
+    """Size of the BPE vocabulary trained for presets without a tokenizer of their own."""
+
+
+class GateData(Section):
+    """Thresholds of the suite over the manifest."""
+
+    min_rows: Positive = 20
+    min_rows_per_split: Positive = 1
+    max_mask_fraction: Fraction = 0.999
+    max_empty_fraction: Fraction = 0.5
+    """Largest share of samples without a lesion."""
+    max_label_share: Fraction = 0.95
+    """Largest share of one label over the whole manifest."""
+    max_duplicate_fraction: Fraction = 0.0
+    min_side: Positive = 32
+
+
+class GenerateCot(Section):
+    """Reasoning texts."""
+
+    provider: str = "template"
+    max_attempts: Positive = 3
+
+
+class GateCot(Section):
+    """Thresholds of the suite over the reasoning texts."""
+
+    min_words: Positive = 25
+    max_words: Positive = 400
+    max_rejected_fraction: Fraction = 0.0
+    """Largest share of texts that the critic still rejects after the last attempt."""
+
+
+class Region(Section):
+    """RVLS2M: how image-text similarity becomes SAM's mask prompt (paper: Model, RVLS2M)."""
+
+    enabled: bool = True
+    grid: Positive = 16
+    top_n: Positive = 36
+
+    @model_validator(mode="after")
+    def _top_n_fits(self) -> Region:
+        if self.top_n > self.grid * self.grid:
+            raise ValueError(f"top_n ({self.top_n}) exceeds the {self.grid}x{self.grid} cells")
+        return self
+
+
+class LossWeights(Section):
+    """Weights of the training loss; ``region`` and ``iou`` are ours (docs/decisions.md), 0 in the paper."""
+
+    text: Annotated[float, Field(ge=0)] = 1.0
+    bce: Annotated[float, Field(ge=0)] = 2.0
+    dice: Annotated[float, Field(ge=0)] = 0.5
+    region: Annotated[float, Field(ge=0)] = 0.5
+    iou: Annotated[float, Field(ge=0)] = 0.1
+
+
+class Train(Section):
+    """Training."""
+
+    preset: Literal["tiny"] = "tiny"
+    epochs: Annotated[float, Field(gt=0)] = 6
+    batch_size: Positive = 16
+    accumulation: Positive = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    bf16: Literal["auto", "on", "off"] = "off"
+    lora: bool = False
+    checkpoints: Positive = 4
+    """How often in a run a checkpoint is saved and the validation split scored; the best by gIoU is kept."""
+    threads: Positive = 2
+    """PyTorch threads; fixed because sums depend on it."""
+    region: Region = Region()
+    loss: LossWeights = LossWeights()
+
+
+class Tts(Section):
+    """Test-time scaling (paper: m paths x n perturbations)."""
+
+    paths: Positive = 2
+    perturbations: Positive = 2
+    temperature: Annotated[float, Field(gt=0)] = 0.7
+
+
+class Evaluate(Section):
+    """Scoring on the test split."""
+
+    batch_size: Positive = 32
+    max_new_tokens: Positive = 256
+    threads: Positive = 2
+    tts: Tts = Tts()
+
+
+class Floors(Section):
+    """A candidate below any of these is not promoted."""
+
+    giou: Fraction = 0.0
+    ciou: Fraction = 0.0
+    acc: Fraction = 0.0
+
+
+class Register(Section):
+    """Model registry."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "sim4seg"
+    floors: Floors = Floors()
+    """First champion: these. Later: also not worse than the champion in mean gIoU, cIoU, Acc by ``margin``."""
+    margin: Fraction = 0.02
+    beat_baselines: bool = True
+    """A candidate must beat the centre prior in gIoU and the majority label in Acc."""
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    base: Base = Base()
+    fetch: Fetch = Fetch()
+    ingest: Ingest = Ingest()
+    gate_data: GateData = GateData()
+    generate_cot: GenerateCot = GenerateCot()
+    gate_cot: GateCot = GateCot()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    register_: Register = Field(default=Register(), alias="register")
+
+
+def _line_of(node: yaml.Node | None, path: tuple[int | str, ...]) -> int:
+    """1-based line of the deepest node on ``path`` that exists in the composed document."""
+    line = 1
+    for key in path:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        for key_node, value_node in node.value:
+            if key_node.value == key:
+                line, node = key_node.start_mark.line + 1, value_node
+                break
+        else:
+            break
+    return line
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Read and check the whole parameter file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or has mistakes; all of them are listed with their lines.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text) or {}
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the parameters: {error.strerror}",
+            where=str(file),
+            remedy="run from the project's folder, where params.yaml is",
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {error}", where=str(file), remedy="mend the syntax") from error
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        found = []
+        for item in error.errors():
+            keys = tuple(item["loc"])
+            name = ".".join(str(key) for key in keys) or "(top level)"
+            found.append(f"  line {_line_of(root, keys)}: {name}: {item['msg']} (got {item['input']!r})")
+        raise ConfigError(
+            f"{len(found)} mistake{'s' if len(found) > 1 else ''} in the parameters:\n" + "\n".join(sorted(found)),
+            where=str(file),
+            remedy="mend every line listed; sim4seg/config.py documents each key",
+        ) from error

@@ -1,0 +1,59 @@
+"""Errors a user can act on: each says what went wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class Sim4SegError(Exception):
+    """A failure with a remedy.
+
+    Args:
+        what: one sentence, what is wrong.
+        where: file, row, key or stage it was seen at.
+        remedy: what the user can do now.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        super().__init__(what, where, remedy)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where:  {self.where}")
+        if self.remedy:
+            lines.append(f"  remedy: {self.remedy}")
+        return "\n".join(lines)
+
+
+class ConfigError(Sim4SegError):
+    """params.yaml is wrong; ``what`` lists every mistake found, not only the first."""
+
+    exit_code = 2
+
+
+class SourceError(Sim4SegError):
+    """The raw data cannot be had: empty, missing, changed since the snapshot, or out of reach."""
+
+
+class DataError(Sim4SegError):
+    """The raw data are there, but too many of them are unusable."""
+
+
+class BadSample(Sim4SegError):
+    """One file is unusable; ingest quarantines it and goes on."""
+
+
+class GateRefused(Sim4SegError):
+    """A quality gate refused; the report is on disk and nothing downstream may run."""
+
+    exit_code = 3
+
+
+class ModelError(Sim4SegError):
+    """A checkpoint, tokenizer or model input does not fit."""
+
+
+class RegistryError(Sim4SegError):
+    """The model registry cannot do what was asked."""
