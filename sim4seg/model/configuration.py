@@ -1,0 +1,60 @@
+"""Configuration of the Sim4Seg model: an LVLM, a segmenter and the region rule between them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from transformers import AutoConfig, PretrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+SAM_DEFAULTS: dict[str, Any] = {
+    "image_size": 1024,
+    "patch_size": 16,
+    "embed_dim": 1280,
+    "depth": 32,
+    "num_heads": 16,
+    "global_attn_indexes": [7, 15, 23, 31],
+    "window_size": 14,
+    "prompt_dim": 256,
+    "mask_in_chans": 16,
+    "decoder_depth": 2,
+    "decoder_mlp_dim": 2048,
+    "decoder_heads": 8,
+    "conv_stem": False,
+}
+"""SAM ViT-H, as ``segment_anything.build_sam`` builds it."""
+
+REGION_DEFAULTS: dict[str, Any] = {"enabled": True, "grid": 16, "top_n": 36}
+LOSS_DEFAULTS: dict[str, float] = {"text": 1.0, "bce": 2.0, "dice": 0.5, "region": 0.0, "iou": 0.0}
+
+
+class Sim4SegConfig(PretrainedConfig):  # type: ignore[misc]
+    """Everything needed to build the model without weights.
+
+    Attributes:
+        lvlm_config: config of an image-text-to-text model (LLaVA family).
+        sam: sizes of the segmenter, see :data:`SAM_DEFAULTS`.
+        region: RVLS2M settings (paper: g = 16, top_n = 36).
+        loss: weights of the training loss (paper: text 1, bce 2, dice 0.5).
+        seg_token_id: id of ``[SEG]``.
+        vision_conv_stem: replace CLIP's patch embedding with a small stack of convolutions
+            (only useful when training from scratch).
+    """
+
+    model_type = "sim4seg"
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "lvlm_config": SubConfigSpec(config_class=AutoConfig, model_type="llava")
+    }
+
+    lvlm_config: dict[str, Any] | PretrainedConfig | None = None
+    sam: dict[str, Any] | None = None
+    region: dict[str, Any] | None = None
+    loss: dict[str, Any] | None = None
+    seg_token_id: int = -1
+    vision_conv_stem: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.sam = {**SAM_DEFAULTS, **(self.sam or {})}
+        self.region = {**REGION_DEFAULTS, **(self.region or {})}
+        self.loss = {**LOSS_DEFAULTS, **(self.loss or {})}
+        super().__post_init__(**kwargs)

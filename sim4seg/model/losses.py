@@ -1,0 +1,33 @@
+"""Losses of a batch; every mask counts the same, whatever its size (paper: means are per mask, then per batch)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def bce_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Binary cross entropy, mean over the valid pixels of each mask, then over masks.
+
+    Args:
+        logits, target, valid: (B, H, W); target and valid in {0, 1} (or soft targets in [0, 1]).
+    """
+    losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * valid
+    return (losses.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)).mean()
+
+
+def dice_loss(logits: Tensor, target: Tensor, valid: Tensor, smooth: float = 1.0) -> Tensor:
+    """1 - soft Dice of each mask, then mean; ``smooth`` (pixels) makes an empty prediction right on an empty target."""
+    probability = logits.sigmoid() * valid
+    target = target * valid
+    overlap = 2 * (probability * target).flatten(1).sum(1) + smooth
+    return (1 - overlap / (probability.flatten(1).sum(1) + target.flatten(1).sum(1) + smooth)).mean()
+
+
+def iou_of(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """IoU of the thresholded masks, (B,); two empty masks agree fully."""
+    predicted, actual = (logits > 0) & (valid > 0), (target > 0.5) & (valid > 0)
+    union = (predicted | actual).flatten(1).sum(1)
+    overlap = (predicted & actual).flatten(1).sum(1)
+    return torch.where(union > 0, overlap / union.clamp(min=1), torch.ones_like(overlap, dtype=torch.float32))

@@ -1,0 +1,83 @@
+"""Named model sizes. A preset is a function from a tokenizer to a configuration and the frames of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, PreTrainedTokenizerBase
+
+from sim4seg.config import LossWeights, Region
+from sim4seg.errors import ConfigError
+from sim4seg.model.configuration import Sim4SegConfig
+from sim4seg.model.modeling import Sim4SegForConditionalGeneration
+from sim4seg.model.processing import Frames, Sim4SegProcessor
+
+
+def _tiny(tokenizer: PreTrainedTokenizerBase) -> tuple[Sim4SegConfig, Frames]:
+    """Trained from scratch on a CPU in minutes: 16x16 image tokens, SAM at 256 px."""
+    vision = CLIPVisionConfig(
+        hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, image_size=128, patch_size=8
+    )
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=160,
+        intermediate_size=448,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    lvlm = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=256,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=True,
+    )
+    sam = {
+        "image_size": 256,
+        "embed_dim": 160,
+        "depth": 4,
+        "num_heads": 4,
+        "global_attn_indexes": [1, 3],
+        "window_size": 8,
+        "prompt_dim": 128,
+        "mask_in_chans": 16,
+        "decoder_mlp_dim": 256,
+        "decoder_heads": 4,
+        "conv_stem": True,
+    }
+    config = Sim4SegConfig(
+        lvlm_config=lvlm,
+        sam=sam,
+        seg_token_id=tokenizer.convert_tokens_to_ids("[SEG]"),
+        vision_conv_stem=True,
+    )
+    return config, Frames(vision_size=128, vision_tokens=256, sam_size=256)
+
+
+PRESETS: dict[str, Callable[[PreTrainedTokenizerBase], tuple[Sim4SegConfig, Frames]]] = {"tiny": _tiny}
+
+
+def build(
+    preset: str, tokenizer: PreTrainedTokenizerBase, region: Region, loss: LossWeights, seed: int
+) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
+    """A freshly initialised model of a preset; the same seed gives the same weights.
+
+    Raises:
+        ConfigError: no such preset.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}", where="train.preset", remedy=f"use one of {sorted(PRESETS)}")
+    config, frames = PRESETS[preset](tokenizer)
+    config.region = region.model_dump()
+    config.loss = loss.model_dump()
+    torch.manual_seed(seed)
+    return Sim4SegForConditionalGeneration(config), Sim4SegProcessor(tokenizer, frames)

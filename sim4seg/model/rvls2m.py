@@ -1,0 +1,113 @@
+"""RVLS2M: region-aware vision-language similarity to mask (paper, Model: RVLS2M). No weights.
+
+Coordinates. An *image point* is (u, v) in [0, 1]^2 of the original image, u right, v down. The LVLM saw the image
+through an affine map of each axis, ``vision = scale * image + offset``, again in [0, 1] of its square input; resize,
+crop and padding are all of this form. SAM saw it in the top left ``extent`` = (height, width) share of its square.
+The published code assumes the two frames are equal and loses the right and bottom borders; nothing is assumed here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def similarity(image_tokens: Tensor, seg: Tensor) -> Tensor:
+    """Scaled dot products ``E_img . E_seg / sqrt(C)``.
+
+    Args:
+        image_tokens: (B, T, C) projected hidden states at the image-token positions.
+        seg: (B, C) projected hidden state that predicts ``[SEG]``.
+
+    Returns:
+        (B, T), same dtype. The scale does not change the order of the tokens.
+    """
+    return torch.einsum("btc,bc->bt", image_tokens, seg) / image_tokens.shape[-1] ** 0.5
+
+
+def _cell_points(grid: int, points: int, like: Tensor) -> Tensor:
+    """Centres of ``points`` sub-intervals of each of ``grid`` cells on [0, 1]; (grid * points,)."""
+    count = grid * points
+    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count
+
+
+def to_region_matrix(scores: Tensor, affine: Tensor, grid: int) -> Tensor:
+    """Resample token scores to the image and average them over a ``grid`` x ``grid`` partition of it.
+
+    Args:
+        scores: (B, h, w) on the LVLM's token grid.
+        affine: (B, 4) scale_u, offset_u, scale_v, offset_v from image points to the LVLM's input.
+        grid: cells a side; the cells cover the whole image, whatever its size and aspect.
+
+    Returns:
+        (B, grid, grid) in float32. Parts of the image that the LVLM did not see take the value of the nearest
+        part that it saw.
+    """
+    height, width = scores.shape[-2:]
+    points = max(1, -(-2 * max(height, width) // grid))
+    centres = _cell_points(grid, points, affine.float())
+    x = affine[:, 0:1].float() * centres + affine[:, 1:2].float()
+    y = affine[:, 2:3].float() * centres + affine[:, 3:4].float()
+    where = torch.stack(
+        (x[:, None, :].expand(-1, len(centres), -1), y[:, :, None].expand(-1, -1, len(centres))), dim=-1
+    )
+    sampled = F.grid_sample(
+        scores[:, None].float(), where * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return F.avg_pool2d(sampled, points)[:, 0]
+
+
+def normalise(regions: Tensor) -> Tensor:
+    """Min-max to [0, 1] for each image; a constant map becomes 0. (B, g, g) -> (B, g, g)."""
+    low = regions.amin(dim=(-2, -1), keepdim=True)
+    span = regions.amax(dim=(-2, -1), keepdim=True) - low
+    return (regions - low) / torch.where(span > 0, span, torch.ones_like(span))
+
+
+def select_top(regions: Tensor, top_n: int) -> Tensor:
+    """Binary region mask: the ``top_n`` best cells of each image; ties go to the earlier cell in reading order.
+
+    Args:
+        regions: (B, g, g).
+        top_n: cells kept, clipped to g * g.
+
+    Returns:
+        (B, g, g), 0 or 1, same dtype.
+    """
+    flat = regions.flatten(1)
+    order = torch.argsort(flat, dim=1, descending=True, stable=True)[:, :top_n]
+    return torch.zeros_like(flat).scatter_(1, order, 1.0).view_as(regions)
+
+
+def to_mask_prompt(regions: Tensor, extent: Tensor, size: int) -> Tensor:
+    """Lay the cells over the part of SAM's frame that holds the image; the padding gets 0.
+
+    Args:
+        regions: (B, g, g) values of the cells.
+        extent: (B, 2) height and width share of SAM's square that the image fills.
+        size: side of SAM's mask prompt in pixels (256 for SAM at 1024 px).
+
+    Returns:
+        (B, 1, size, size), same dtype.
+    """
+    grid = regions.shape[-1]
+    centres = _cell_points(size, 1, extent.float())
+    rows = centres / extent[:, 0:1].float() * grid
+    columns = centres / extent[:, 1:2].float() * grid
+    inside = (rows < grid)[:, :, None] & (columns < grid)[:, None, :]
+    row, column = rows.long().clamp(max=grid - 1), columns.long().clamp(max=grid - 1)
+    batch = torch.arange(len(regions), device=regions.device)[:, None, None]
+    return (regions[batch, row[:, :, None], column[:, None, :]] * inside)[:, None]
+
+
+def perturb(regions: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """A stochastic variant of normalised regions for test-time scaling: Gumbel noise moves cells across the threshold.
+
+    Args:
+        regions: (B, g, g) in [0, 1].
+        strength: scale of the noise; 0 returns the input.
+        generator: CPU random generator.
+    """
+    uniform = torch.rand(regions.shape, generator=generator).clamp(1e-6, 1 - 1e-6)
+    return regions + strength * -torch.log(-torch.log(uniform)).to(regions)

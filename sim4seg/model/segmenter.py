@@ -1,0 +1,117 @@
+"""SAM's own modules, composed for a batch of images with one prompt each."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import Tensor, nn
+
+
+class ConvStem(nn.Sequential):
+    """Patch embedding by stride-2 convolutions: same grid as one big patch, far quicker to train from scratch.
+
+    Early convolutions help transformers see better (Xiao et al. 2021, arXiv 2106.14881).
+    """
+
+    def __init__(self, dim: int, patch_size: int, *, channels_last: bool) -> None:
+        steps = patch_size.bit_length() - 1
+        layers: list[nn.Module] = []
+        width = 3
+        for step in range(steps):
+            out = min(dim, 24 * 2**step)
+            layers += [nn.Conv2d(width, out, 3, stride=2, padding=1), nn.GroupNorm(8, out), nn.GELU()]
+            width = out
+        super().__init__(*layers, nn.Conv2d(width, dim, 1))
+        self.channels_last = channels_last
+
+    @property
+    def weight(self) -> Tensor:
+        """Of the first convolution; CLIP asks its patch embedding for a dtype by this name."""
+        return self[0].weight  # type: ignore[return-value]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, D, s, s), or (B, s, s, D) where ``channels_last`` (SAM's order)."""
+        features = super().forward(pixels)
+        return features.permute(0, 2, 3, 1) if self.channels_last else features
+
+
+class Segmenter(nn.Module):
+    """Image encoder, prompt encoder and mask decoder of Segment Anything.
+
+    The decoder's own ``forward`` repeats every image for every prompt (B x B masks); a batch of images with one
+    prompt each needs the same parts put together differently, which is all this class does.
+    """
+
+    def __init__(self, sam: dict[str, Any]) -> None:
+        super().__init__()
+        grid = sam["image_size"] // sam["patch_size"]
+        dim = sam["prompt_dim"]
+        self.image_size: int = sam["image_size"]
+        self.prompt_size = 4 * grid
+        self.image_encoder = ImageEncoderViT(
+            img_size=sam["image_size"],
+            patch_size=sam["patch_size"],
+            embed_dim=sam["embed_dim"],
+            depth=sam["depth"],
+            num_heads=sam["num_heads"],
+            mlp_ratio=4,
+            qkv_bias=True,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=sam["window_size"],
+            global_attn_indexes=tuple(sam["global_attn_indexes"]),
+            out_chans=dim,
+        )
+        if sam["conv_stem"]:
+            self.image_encoder.patch_embed = ConvStem(sam["embed_dim"], sam["patch_size"], channels_last=True)
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=dim,
+            image_embedding_size=(grid, grid),
+            input_image_size=(sam["image_size"], sam["image_size"]),
+            mask_in_chans=sam["mask_in_chans"],
+        )
+        self.mask_decoder = MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(
+                depth=sam["decoder_depth"],
+                embedding_dim=dim,
+                mlp_dim=sam["decoder_mlp_dim"],
+                num_heads=sam["decoder_heads"],
+            ),
+            transformer_dim=dim,
+            iou_head_depth=3,
+            iou_head_hidden_dim=dim,
+        )
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) normalised pixels -> (B, C, s, s) image embeddings."""
+        return self.image_encoder(pixels)  # type: ignore[no-any-return]
+
+    def decode(self, image_embeddings: Tensor, seg: Tensor, mask_prompt: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Single-mask output for one prompt an image.
+
+        Args:
+            image_embeddings: (B, C, s, s).
+            seg: (B, C) sparse prompt, the projected ``[SEG]`` state.
+            mask_prompt: (B, 1, 4s, 4s) dense prompt, or None for SAM's "no mask" embedding.
+
+        Returns:
+            Mask logits (B, 4s, 4s) in SAM's padded frame, and predicted IoU (B,).
+        """
+        batch, channels, height, width = image_embeddings.shape
+        if mask_prompt is None:
+            dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(batch, -1, height, width)
+        else:
+            dense = self.prompt_encoder.mask_downscaling(mask_prompt.to(image_embeddings.dtype))
+        decoder = self.mask_decoder
+        output = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight))
+        tokens = torch.cat((output.expand(batch, -1, -1), seg[:, None].to(output.dtype)), dim=1)
+        positions = self.prompt_encoder.get_dense_pe().to(image_embeddings.dtype).expand(batch, -1, -1, -1)
+        states, features = decoder.transformer(image_embeddings + dense, positions, tokens)
+        upscaled = decoder.output_upscaling(features.transpose(1, 2).reshape(batch, channels, height, width))
+        weights = decoder.output_hypernetworks_mlps[0](states[:, 1])
+        logits = torch.einsum("bc,bchw->bhw", weights, upscaled)
+        return logits, decoder.iou_prediction_head(states[:, 0])[:, 0]

@@ -1,0 +1,15 @@
+"""Stage train: a preset trained on the gated samples, best checkpoint by validation gIoU."""
+
+from sim4seg.config import Params
+from stages.entry import run
+
+
+def main(params: Params) -> None:
+    """Train with the ``train`` section; torch is imported late so that a mistake in params.yaml shows at once."""
+    from sim4seg.training.train import TrainPaths, train
+
+    train(params.base.seed, params.train, TrainPaths())
+
+
+if __name__ == "__main__":
+    run("train", main)
