@@ -65,13 +65,13 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         vision = self.config.lvlm_config.vision_config
         embeddings.patch_embedding = ConvStem(vision.hidden_size, vision.patch_size, channels_last=False)
 
-    def _states(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor) -> Tensor:
+    def states(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor) -> Tensor:
         """Last-layer hidden states of the LVLM, (B, L, H)."""
         return self.lvlm.model(  # type: ignore[no-any-return]
             input_ids=input_ids, attention_mask=attention_mask, pixel_values=pixel_values, use_cache=False
         ).last_hidden_state
 
-    def _seg_and_image_states(self, states: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def seg_and_image_states(self, states: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         """E_seg (B, C) from the position before the first ``[SEG]``, and E_img (B, T, C) at the image tokens.
 
         Raises:
@@ -129,8 +129,8 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             labels: (B, L), -100 where no text loss is taken.
             mask_labels: (B, S, S) in {0, 1} in SAM's frame.
         """
-        states = self._states(input_ids, attention_mask, pixel_values)
-        seg, image = self._seg_and_image_states(states, input_ids)
+        states = self.states(input_ids, attention_mask, pixel_values)
+        seg, image = self.seg_and_image_states(states, input_ids)
         scores = self.region_scores(seg, image, vision_affine)
         regions = rvls2m.normalise(scores)
         logits, predicted_iou = self.segmenter.decode(

@@ -128,6 +128,19 @@ class Sim4SegProcessor:
             labels[row, : len(ids)] = -100
         return {**batch, "labels": labels}
 
+    def text_until_seg(self, questions: list[str], answers: list[list[int]]) -> dict[str, Tensor]:
+        """Prompts followed by generated ids up to their first ``[SEG]``, which is appended where it is missing.
+
+        Returns:
+            input_ids and attention_mask (B, L), padded on the right.
+        """
+        rows = []
+        for question, ids in zip(questions, answers, strict=True):
+            known = [i for i in ids if i != self.image_token_id]
+            end = known.index(self.seg_token_id) if self.seg_token_id in known else len(known)
+            rows.append(self._ids(self.prompt(question)) + known[:end] + [self.seg_token_id])
+        return self._pad(rows, left=False)
+
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
 
