@@ -1,0 +1,130 @@
+"""FracAtlas: X-rays with fractures as COCO polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sim4seg.data.adapters.base import MISSING_IMAGE, NO_TARGET, ReadLog, WritableAdapter, listed_file, register
+from sim4seg.data.adapters.pictures import save_image
+from sim4seg.data.adapters.polygons import Polygon, area_and_centroid, bounding_box, outlines
+from sim4seg.data.adapters.tables import read_json, read_rows, write_json_file, write_rows
+from sim4seg.data.sample import SPLITS, MaskFiles, MaskPolygons, MaskSpec, PhantomCase, RawSample, Split
+from sim4seg.errors import DataError
+
+_COCO = Path("Annotations", "COCO JSON", "COCO_fracture_masks.json")
+_SPLITS = Path("Utilities", "Fracture Split")
+_SPLIT_FILES: dict[Split, str] = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
+_FOLDERS = {"1": "Fractured", "0": "Non_fractured"}
+_FLAGS = ("hand", "leg", "hip", "shoulder", "mixed", "hardware", "multiscan")
+_VIEWS = ("frontal", "lateral", "oblique")
+
+
+def _polygons_by_file(path: Path) -> dict[str, MaskPolygons]:
+    value = read_json(path)
+    try:
+        images = {int(item["id"]): item for item in value["images"]}
+        found: dict[str, list[Polygon]] = {}
+        for annotation in value["annotations"]:
+            name = str(images[int(annotation["image_id"])]["file_name"])
+            for flat in annotation["segmentation"]:
+                points = [float(number) for number in flat]
+                found.setdefault(name, []).append(tuple(zip(points[::2], points[1::2], strict=True)))
+        sizes = {str(item["file_name"]): (int(item["width"]), int(item["height"])) for item in images.values()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"not a COCO annotation file: {error!r}", where=str(path), remedy="restore it from the dataset's download"
+        ) from error
+    return {name: MaskPolygons(tuple(polygons), "pixel", sizes[name]) for name, polygons in found.items()}
+
+
+@register
+class FracAtlas(WritableAdapter):
+    """FracAtlas (Abedeen I. et al., Scientific Data 2023; figshare; CC BY 4.0).
+
+    4,083 radiographs, 717 of them fractured with 922 polygons. The official split covers the fractured ones.
+    """
+
+    key = "fracatlas"
+    folder = "FracAtlas"
+    modality = "X-ray"
+    title = "FracAtlas"
+
+    def samples(self, root: Path, log: ReadLog) -> Iterator[RawSample]:
+        polygons = _polygons_by_file(root / _COCO)
+        splits = self._official_split(root)
+        rows = read_rows(root / "dataset.csv", ("image_id", "fractured"))
+        for row in sorted(rows, key=lambda row: row["image_id"]):
+            name, fractured = row["image_id"], row["fractured"]
+            folder = root / "images" / _FOLDERS.get(fractured, "")
+            image = listed_file(folder, name)
+            if fractured not in _FOLDERS or image is None:
+                log.refuse("dataset.csv", f"not a usable row: image_id {name!r}, fractured {fractured!r}")
+                continue
+            if not image.is_file():
+                log.pass_over(MISSING_IMAGE)
+                continue
+            if fractured == "1" and name not in polygons:
+                log.pass_over(NO_TARGET)
+                continue
+            mask: MaskSpec = polygons[name] if fractured == "1" else MaskFiles(())
+            yield RawSample(
+                image=image,
+                mask=mask,
+                label="fractured" if fractured == "1" else "non-fractured",
+                target="bone fracture",
+                group=image.stem,
+                key=image.relative_to(root).as_posix(),
+                split=splits.get(name),
+            )
+
+    @staticmethod
+    def _official_split(root: Path) -> dict[str, Split]:
+        splits: dict[str, Split] = {}
+        for split in SPLITS:
+            file = root / _SPLITS / _SPLIT_FILES[split]
+            if file.is_file():
+                splits.update({row["image_id"]: split for row in read_rows(file, ("image_id",))})
+        return splits
+
+    def write(self, root: Path, cases: Iterable[PhantomCase]) -> None:
+        for folder in _FOLDERS.values():
+            (root / "images" / folder).mkdir(parents=True, exist_ok=True)
+        table: list[list[object]] = []
+        splits: dict[Split, list[str]] = {split: [] for split in SPLITS}
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for case in cases:
+            name, fractured = f"{case.name}.jpg", bool(case.structures)
+            save_image(root / "images" / _FOLDERS[str(int(fractured))] / name, case.image)
+            found = [polygon for structure in case.structures for polygon in outlines(structure.mask)]
+            flags = [int(case.attributes.get(flag, 0)) for flag in _FLAGS]
+            views = [int(case.attributes.get(view, int(view == "frontal"))) for view in _VIEWS]
+            table.append([name, *flags, int(fractured), len(found), *views])
+            if fractured:
+                splits[case.split].append(name)
+                height, width = case.image.shape[:2]
+                images.append({"id": len(images) + 1, "width": width, "height": height, "file_name": name})
+                annotations += [
+                    _annotation(len(annotations) + n, len(images), polygon) for n, polygon in enumerate(found)
+                ]
+        categories = [{"id": 0, "name": "fractured"}]
+        write_json_file(root / _COCO, {"images": images, "annotations": annotations, "categories": categories})
+        header = ["image_id", *_FLAGS, "fractured", "fracture_count", *_VIEWS]
+        write_rows(root / "dataset.csv", [header, *table])
+        for split, names in splits.items():
+            write_rows(root / _SPLITS / _SPLIT_FILES[split], [["image_id"], *([name] for name in names)])
+
+
+def _annotation(number: int, image: int, polygon: Polygon) -> dict[str, Any]:
+    left, top, right, bottom = bounding_box(polygon)
+    return {
+        "id": number,
+        "iscrowd": 0,
+        "image_id": image,
+        "category_id": 0,
+        "segmentation": [[coordinate for point in polygon for coordinate in point]],
+        "bbox": [left, top, right - left, bottom - top],
+        "area": area_and_centroid(polygon)[0],
+    }

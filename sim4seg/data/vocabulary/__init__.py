@@ -1,0 +1,1 @@
+"""One YAML file of labels, targets and questions for each dataset."""
