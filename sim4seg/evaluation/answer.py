@@ -1,0 +1,46 @@
+"""Reads the diagnosis out of a generated answer.
+
+The rule, in order:
+
+1. Only what follows the last "Finally" counts. An answer that reasons in steps ("Firstly", "Secondly", "Thirdly") but
+   never reaches "Finally" was cut off and has no conclusion. An answer without steps counts as a whole.
+2. Of that, the conclusion is what follows the last colon. No colon, or nothing after it: no conclusion.
+3. Conclusion, label and synonyms are normalised: Unicode NFKC, case folded, every run of characters other than letters
+   and digits (hyphens, punctuation, white space) becomes one space, ends trimmed.
+4. The answer is right if the normalised conclusion *equals* the label or a synonym. Containing is not enough:
+   "non-fractured" contains "fractured". No conclusion is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+STEPS = re.compile(r"\b(?:firstly|secondly|thirdly)\b", re.IGNORECASE)
+FINALLY = re.compile(r"\bfinally\b", re.IGNORECASE)
+SPECIAL_TOKEN = re.compile(r"</?s>|<pad>|<unk>|<\|[^|<>]*\|>|\[SEG\]")
+BETWEEN_WORDS = re.compile(r"[\W_]+")
+
+
+def normalise(text: str) -> str:
+    """``text`` in the form in which labels are compared (rule 3)."""
+    return BETWEEN_WORDS.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+
+
+def read_diagnosis(text: str) -> str | None:
+    """The conclusion of an answer as it is spelt there, without its closing full stop; None if there is none."""
+    text = SPECIAL_TOKEN.sub(" ", text)
+    ends = [match.end() for match in FINALLY.finditer(text)]
+    if not ends and STEPS.search(text):
+        return None
+    _, colon, conclusion = text[ends[-1] if ends else 0 :].rpartition(":")
+    conclusion = " ".join(conclusion.split()).strip(" .,;")
+    return conclusion if colon and normalise(conclusion) else None
+
+
+def names_label(diagnosis: str | None, label: str, synonyms: Iterable[str] = ()) -> bool:
+    """Whether a conclusion of :func:`read_diagnosis` equals ``label`` or one of its ``synonyms`` (rule 4)."""
+    if diagnosis is None:
+        return False
+    return normalise(diagnosis) in {normalise(name) for name in (label, *synonyms)}

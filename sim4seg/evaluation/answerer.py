@@ -1,0 +1,69 @@
+"""Who answers the test questions: the seam between scoring and the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim4seg.config import Evaluate
+
+if TYPE_CHECKING:
+    from sim4seg.inference.tts import Candidate
+
+
+class Answerer(Protocol):
+    """Answers questions about images, several times each, and chooses among the answers without the truth."""
+
+    def answer(
+        self, images: list[NDArray[np.uint8]], questions: list[str], seeds: list[int]
+    ) -> Sequence[Sequence[Candidate]]:
+        """For each image its candidates; the first is the greedy, unperturbed one.
+
+        Args:
+            images: (H, W) or (H, W, 3) uint8, of any sizes.
+            questions: one an image.
+            seeds: one an image; those of a batch decide its samples, whatever was answered before.
+        """
+        ...
+
+    def choose(self, candidates: Sequence[Candidate]) -> int:
+        """Index of the candidate to trust."""
+        ...
+
+
+class ModelAnswerer:
+    """Answers with a saved model, running free: it sees the image and the question only."""
+
+    def __init__(self, directory: Path, params: Evaluate) -> None:
+        from sim4seg import model
+
+        self.params = params
+        self.model, self.processor = model.load(directory)
+
+    def answer(
+        self, images: list[NDArray[np.uint8]], questions: list[str], seeds: list[int]
+    ) -> Sequence[Sequence[Candidate]]:
+        """See :class:`Answerer`; paths times perturbations candidates an image."""
+        from sim4seg.inference import tts
+
+        return tts.answer_batch(
+            self.model,
+            self.processor,
+            images,
+            questions,
+            paths=self.params.tts.paths,
+            perturbations=self.params.tts.perturbations,
+            temperature=self.params.tts.temperature,
+            max_new_tokens=self.params.max_new_tokens,
+            seeds=seeds,
+        )
+
+    def choose(self, candidates: Sequence[Candidate]) -> int:
+        """See :class:`Answerer`."""
+        from sim4seg.inference import tts
+
+        return tts.choose(list(candidates))

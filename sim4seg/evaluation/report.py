@@ -1,0 +1,89 @@
+"""The results as people read them: a Markdown table like the paper's, and a CSV for ``dvc plots``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from sim4seg.evaluation.cases import MODES
+from sim4seg.evaluation.summary import FIGURES, Table
+
+HEADINGS = {"giou": "gIoU", "ciou": "cIoU", "dice": "Dice", "acc": "Acc"}
+TITLES = {
+    "single": "single answer",
+    "tts": "test-time scaling, label-free choice",
+    "tts_oracle": "test-time scaling, oracle's choice (sees the truth)",
+    "centre_prior": "baseline: centre prior",
+    "majority_label": "baseline: majority label",
+}
+
+
+def _tables(metrics: Mapping[str, Any]) -> dict[str, Table]:
+    return {**{mode: metrics[mode] for mode in MODES}, **metrics["baselines"]}
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f}"
+
+
+def _mean_table(metrics: Mapping[str, Any]) -> list[str]:
+    lines = [_row(["setting", *HEADINGS.values()]), _row(["---", *["---:"] * len(FIGURES)])]
+    for name, table in _tables(metrics).items():
+        cells = []
+        for figure in FIGURES:
+            cell = _percent(table["mean"].get(figure))
+            interval = metrics["confidence"].get(name, {}).get(figure)
+            if interval:
+                cell += f" [{_percent(interval['low'])}, {_percent(interval['high'])}]"
+            cells.append(cell)
+        lines.append(_row([TITLES[name], *cells]))
+    return lines
+
+
+def _dataset_table(metrics: Mapping[str, Any]) -> list[str]:
+    tables = _tables(metrics)
+    datasets = [*sorted(set(metrics["single"]) - {"mean"}), "mean"]
+    lines = [_row(["dataset", "n", *tables]), _row(["---", "---:", *["---:"] * len(tables)])]
+    for dataset in datasets:
+        cells = [" / ".join(_percent(table[dataset].get(figure)) for figure in FIGURES) for table in tables.values()]
+        lines.append(_row([dataset, str(metrics["single"][dataset]["n"]), *cells]))
+    return lines
+
+
+def results_markdown(metrics: Mapping[str, Any]) -> str:
+    """The tables of results.md: the means with 95 % intervals, then every dataset; figures times 100."""
+    lines = [
+        "# Results on the test split",
+        "",
+        "Free-running: no answer token is fed to the model. Means are unweighted over the datasets; in brackets the 95 %",
+        "bootstrap interval. `tts_oracle` picks with the truth in hand, as the paper does: an upper bound.",
+        "",
+        *_mean_table(metrics),
+        "",
+        "## By dataset (gIoU / cIoU / Dice / Acc)",
+        "",
+        *_dataset_table(metrics),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def per_dataset_csv(metrics: Mapping[str, Any]) -> str:
+    """One row a dataset: the single answer's figures under their own names, the other settings' with a prefix."""
+    prefixes = {name: "" if name == "single" else f"{name}_" for name in _tables(metrics)}
+    rows = []
+    for dataset in sorted(set(metrics["single"]) - {"mean"}):
+        row: dict[str, Any] = {"dataset": dataset, "n": metrics["single"][dataset]["n"]}
+        for name, table in _tables(metrics).items():
+            row |= {f"{prefixes[name]}{key}": table[dataset][key] for key in FIGURES if key in table[dataset]}
+        rows.append(row)
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
