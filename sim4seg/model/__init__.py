@@ -33,4 +33,8 @@ def load(directory: Path | str, device: str = "cpu") -> tuple[Sim4SegForConditio
             remedy="run `dvc repro train`, or give the folder that a training run wrote",
         )
     model = Sim4SegForConditionalGeneration.from_pretrained(folder, use_safetensors=True)
+    for parameter in model.parameters():
+        # Weights mapped from the file lie at odd addresses, for which some kernels sum in another order;
+        # copies lie where freshly built ones do, so that a loaded model answers to the last bit as the saved one did.
+        parameter.data = parameter.data.clone()
     return model.to(device).eval(), Sim4SegProcessor.from_pretrained(folder)

@@ -58,3 +58,6 @@ class Sim4SegConfig(PretrainedConfig):  # type: ignore[misc]
         self.region = {**REGION_DEFAULTS, **(self.region or {})}
         self.loss = {**LOSS_DEFAULTS, **(self.loss or {})}
         super().__post_init__(**kwargs)
+
+
+AutoConfig.register(Sim4SegConfig.model_type, Sim4SegConfig, exist_ok=True)

@@ -1,0 +1,25 @@
+"""A randomly initialised `tiny` model with its own tokenizer, shared by the tests of model and inference."""
+
+import pytest
+import torch
+
+from sim4seg.config import LossWeights, Region
+from sim4seg.model.presets import build
+from sim4seg.model.tokenizer import load_tokenizer, train_tokenizer
+
+QUESTION = "Where is the lesion in this image, and what is the diagnosis?"
+ANSWER = "Sure, it is [SEG]. Firstly, the modality of the image is ultrasound. Finally, the diagnosis is: benign"
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory):
+    torch.set_num_threads(2)
+    folder = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
+    train_tokenizer([QUESTION, ANSWER], 400, folder)
+    return load_tokenizer(folder)
+
+
+@pytest.fixture(scope="session")
+def built(tokenizer):
+    model, processor = build("tiny", tokenizer, Region(), LossWeights(), seed=3)
+    return model.eval(), processor
