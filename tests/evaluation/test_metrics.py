@@ -39,7 +39,7 @@ def test_overlap_equals_counting(pair: tuple[np.ndarray, np.ndarray]) -> None:
     found = overlap(*pair)
     iou, dice, both, either = counted(*pair)
     assert found.iou == pytest.approx(iou, abs=1e-12)
-    assert found.dice == pytest.approx(dice, abs=1e-12)
+    assert found.dice == pytest.approx(dice, abs=1e-7)  # MONAI's Dice helper works in float32
     assert (found.intersection, found.union) == (both, either)
 
 
