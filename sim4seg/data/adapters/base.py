@@ -19,6 +19,9 @@ MISSING_IMAGE = "listed, but the image is not there"
 NO_TARGET = "no target annotated"
 NO_LABEL = "no label"
 
+_LONGEST_NAME = 255
+"""Bytes that file systems allow for a name; a longer one in a table is not a file's."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -141,5 +144,6 @@ def image_files(folder: Path) -> list[Path]:
 def listed_file(folder: Path, name: str) -> Path | None:
     """The path of a file that metadata name, or None if the name is empty or leads out of ``folder``."""
     parts = PurePosixPath(name).parts
-    unsafe = not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name
+    too_long = len(name.encode(errors="surrogatepass")) > _LONGEST_NAME
+    unsafe = too_long or not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name
     return None if unsafe else folder.joinpath(*parts)

@@ -23,7 +23,10 @@ def _canvas(row: _Row) -> tuple[int, int]:
         ValueError: it is something else.
     """
     width, _, height = row["Resolution"].partition("x")
-    return int(width), int(height)
+    size = int(width), int(height)
+    if min(size) < 1:
+        raise ValueError(f"a canvas of {row['Resolution']} pixels")
+    return size
 
 
 @register

@@ -16,19 +16,21 @@ from sim4seg.errors import DataError
 
 _PARTS: tuple[Split, ...] = ("train", "test")
 _PUBLISHED_SIZE = (1024, 1024)
+_FARTHEST = 100_000.0
+"""Pixels; farther points (or nan) are mistakes."""
 
 
 def _findings(entry: dict[str, Any]) -> dict[str, list[Polygon]]:
     """The polygons of an entry by finding, in the order of the findings' names.
 
     Raises:
-        KeyError, TypeError, ValueError: the entry is malformed.
+        KeyError, TypeError, ValueError, OverflowError: the entry is malformed.
     """
     found: dict[str, list[Polygon]] = {}
     for name, points in zip(entry["syms"], entry["polygons"], strict=True):
         polygon = tuple((float(x), float(y)) for x, y in points)
-        if len(polygon) < 3:
-            raise ValueError(f"a polygon of {name} has {len(polygon)} points")
+        if len(polygon) < 3 or not all(abs(value) <= _FARTHEST for point in polygon for value in point):
+            raise ValueError(f"a polygon of {name} has fewer than three points or some far outside any image")
         found.setdefault(str(name), []).append(polygon)
     return dict(sorted(found.items()))
 
@@ -72,7 +74,7 @@ class ChestXDet(WritableAdapter):
         image = listed_file(root / f"{split}_data", name)
         try:
             findings = _findings(entry)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             log.refuse(f"{split}_data/{name}", f"malformed annotation: {error}")
             return
         if image is None:

@@ -32,7 +32,7 @@ def _polygons_by_file(path: Path) -> dict[str, MaskPolygons]:
                 points = [float(number) for number in flat]
                 found.setdefault(name, []).append(tuple(zip(points[::2], points[1::2], strict=True)))
         sizes = {str(item["file_name"]): (int(item["width"]), int(item["height"])) for item in images.values()}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"not a COCO annotation file: {error!r}", where=str(path), remedy="restore it from the dataset's download"
         ) from error

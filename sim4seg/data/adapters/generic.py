@@ -14,12 +14,19 @@ _SPLIT_NAMES: dict[str, Split | None] = {"": None, "valid": "val", **{name: name
 
 @register
 class Generic(Adapter):
-    """A user's own data in the folder ``generic``.
+    """A user's own data in the folder ``generic``: ``images/``, ``masks/`` and ``labels.csv``.
 
-    ``images/X.png`` (any image format), ``masks/X.png`` (same stem; none for a normal case whose row says so by
-    ``target`` "none"), and ``labels.csv`` with the columns ``image,label`` and, if wanted, ``target`` (what the
-    question asks for, "lesion" if empty), ``group`` (patient; the image's stem if empty) and ``split`` (train, val or
-    test). Labels are open: they are taken as they are, in lower case.
+    ``labels.csv`` has the columns ``image`` (file name in ``images/``, with or without its ending) and ``label``
+    and, where wanted:
+
+    - ``target``: what the question asks for; "lesion" if empty.
+    - ``mask``: file name in ``masks/``; if empty, the file with the image's stem. An image with several targets has
+      a row and a mask for each.
+    - ``normal``: 1 for an image without a lesion, which then needs no mask.
+    - ``group``: patient, so that no patient falls into two splits; the image's stem if empty.
+    - ``split``: train, val or test; drawn by ingest if empty.
+
+    Other columns are not read. Labels are open: they are taken as they are, in lower case.
     """
 
     key = "generic"
@@ -31,12 +38,14 @@ class Generic(Adapter):
         images = {path.stem: path for path in image_files(root / "images")}
         masks = {path.stem: path for path in image_files(root / "masks")}
         rows = read_rows(root / "labels.csv", ("image", "label"))
-        for row in sorted(rows, key=lambda row: (row["image"], row.get("target", ""))):
+        for row in sorted(rows, key=lambda row: (row["image"], row.get("target", ""), row.get("mask", ""))):
             name = row["image"]
             named = listed_file(root / "images", name)
+            mask_name = row.get("mask") or f"{Path(name).stem}.png"
+            mask = listed_file(root / "masks", mask_name)
             split = row.get("split", "").casefold()
-            if named is None or split not in _SPLIT_NAMES:
-                log.refuse("labels.csv", f"not a usable row: image {name!r}, split {split!r}")
+            if named is None or mask is None or split not in _SPLIT_NAMES:
+                log.refuse("labels.csv", f"not a usable row: image {name!r}, mask {mask_name!r}, split {split!r}")
                 continue
             image = named if named.is_file() else images.get(name)
             if image is None:
@@ -45,13 +54,15 @@ class Generic(Adapter):
             if not row["label"]:
                 log.pass_over(NO_LABEL)
                 continue
+            if not row.get("mask"):
+                mask = masks.get(image.stem, mask)
             target = row.get("target") or self.vocabulary.targets[0]
             yield RawSample(
                 image=image,
-                mask=MaskFiles((masks.get(image.stem, root / "masks" / f"{image.stem}.png"),)),
+                mask=MaskFiles(() if row.get("normal") == "1" else (mask,)),
                 label=row["label"],
                 target=target,
                 group=row.get("group") or image.stem,
-                key=f"{image.relative_to(root).as_posix()}#{target}",
+                key=f"images/{image.name}#{target}#{mask.name}",
                 split=_SPLIT_NAMES[split],
             )

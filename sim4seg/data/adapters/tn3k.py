@@ -23,7 +23,7 @@ def _validation_numbers(path: Path) -> set[int]:
         return set()
     try:
         return {int(number) for number in read_json(path)["val"]}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"not a fold file of TN3K: {error!r}",
             where=str(path),

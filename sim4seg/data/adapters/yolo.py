@@ -8,7 +8,6 @@ Layout: ``data.yaml`` with the class names; for each split ``<split>/images/X.jp
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,12 +24,15 @@ from sim4seg.errors import DataError
 
 _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 
+_FARTHEST = 10.0
+"""Fractions a little outside 0..1 occur in published files; beyond this they are mistakes (as are nan and inf)."""
+
 
 def parse_labels(text: str, classes: int) -> dict[int, list[Polygon]]:
     """The polygons of a label file by class number, in the order of the classes.
 
     Raises:
-        ValueError: a line is not a box or polygon of finite numbers, or its class does not exist.
+        ValueError: a line is not a box or polygon of fractions, or its class does not exist.
     """
     found: dict[int, list[Polygon]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -43,7 +45,7 @@ def parse_labels(text: str, classes: int) -> dict[int, list[Polygon]]:
             raise ValueError(f"line {number} is not a list of numbers") from None
         if not 0 <= index < classes:
             raise ValueError(f"line {number} names class {index}, data.yaml has {classes}")
-        if not all(math.isfinite(value) for value in values) or len(values) < 4 or len(values) % 2:
+        if len(values) < 4 or len(values) % 2 or not all(abs(value) <= _FARTHEST for value in values):
             raise ValueError(f"line {number} is neither a box nor a polygon")
         polygon = from_box(*values) if len(values) == 4 else tuple(zip(values[::2], values[1::2], strict=True))
         found.setdefault(index, []).append(polygon)
