@@ -13,7 +13,7 @@ from PIL import Image
 
 from sim4seg.data.adapters import ADAPTERS, ReadLog, WritableAdapter, find_adapters
 from sim4seg.data.questions import load_vocabulary, vocabulary_keys
-from sim4seg.data.sample import MODALITIES, MaskFiles, MaskPolygons, PhantomCase, PhantomStructure, RawSample
+from sim4seg.data.sample import MODALITIES, SPLITS, MaskFiles, MaskPolygons, PhantomCase, PhantomStructure, RawSample
 from sim4seg.digest import digest_directory
 
 WRITABLE = {key: adapter for key, adapter in ADAPTERS.items() if isinstance(adapter, WritableAdapter)}
@@ -39,7 +39,7 @@ HEIGHT, WIDTH = 121, 170
 def disc(x: float, y: float, radius: float) -> NDArray[np.bool_]:
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     wobble = 1 + 0.2 * np.sin(5 * np.arctan2(rows - y, columns - x))
-    return np.hypot(rows - y, columns - x) < radius * wobble
+    return np.asarray(np.hypot(rows - y, columns - x) < radius * wobble)
 
 
 def cases(key: str) -> list[PhantomCase]:
@@ -50,7 +50,7 @@ def cases(key: str) -> list[PhantomCase]:
         other = LABELS[key][(number + 1) % len(LABELS[key])] if key in ONE_SAMPLE_A_CLASS else label
         structures = (PhantomStructure(disc(40, 50, 12), label), PhantomStructure(disc(130, 70 + number, 6), other))
         image = np.full((HEIGHT, WIDTH, 3), 10 + 20 * number, dtype=np.uint8)
-        split = ("train", "val", "test")[number % 3]
+        split = SPLITS[number % 3]
         normal = label in NORMAL
         made.append(
             PhantomCase(f"C_{number:04d}", image, () if normal else structures, label, split, f"p{number // 2}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +156,7 @@ def test_fives_names_without_a_letter_are_unusable(tmp_path: Path) -> None:
     assert [file for file, _ in log.unusable] == ["test/Original/2.png"]
 
 
-def chest(*entries: dict[str, object]) -> str:
+def chest(*entries: Mapping[str, object]) -> str:
     return json.dumps(list(entries))
 
 
