@@ -1,0 +1,170 @@
+"""The command line. Libraries that take seconds to import are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from typer.core import TyperGroup
+
+from sim4seg.errors import Sim4SegError
+from sim4seg.offline import silence
+
+if TYPE_CHECKING:
+    from sim4seg.inference.predictor import Prediction, Predictor
+
+silence()
+
+REGISTERED = "models:/"
+CHAMPION = "models:/sim4seg@champion"
+
+
+class Group(TyperGroup):
+    """Commands whose :class:`Sim4SegError` becomes a message on standard error and its exit code, without a trace."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except Sim4SegError as error:
+            Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"error: {error}")
+            raise typer.Exit(error.exit_code) from error
+
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    help="Sim4Seg: from a medical image and a question to a mask, a reasoning and a diagnosis.",
+)
+
+
+def parse_tts(text: str) -> tuple[int, int]:
+    """Read "2x3" as (2 paths, 3 perturbations).
+
+    Raises:
+        Sim4SegError: not of that form, or a number outside 1 to 16.
+    """
+    match = re.fullmatch(r"([0-9]{1,2})x([0-9]{1,2})", text.strip().lower())
+    if match and all(1 <= int(number) <= 16 for number in match.groups()):
+        return int(match[1]), int(match[2])
+    raise Sim4SegError(
+        f"cannot read {text!r} as test-time scaling",
+        where="--tts",
+        remedy="give PATHSxPERTURBATIONS, each 1 to 16, for example --tts 2x2",
+    )
+
+
+def _load(model: str) -> tuple[Predictor, str]:
+    """The predictor for a registered model or a folder, and the version to be named in the answer."""
+    from sim4seg import model as models
+    from sim4seg.digest import digest_directory
+    from sim4seg.inference.predictor import Predictor
+
+    if model.startswith(REGISTERED):
+        from sim4seg.registry import resolve
+
+        folder, version = resolve(model)
+        return Predictor(*models.load(folder)), str(version)
+    folder = Path(model)
+    loaded = models.load(folder)
+    return Predictor(*loaded), f"sha256:{digest_directory(folder)[:12]}"
+
+
+def _show(answer: Prediction, report: dict[str, Any]) -> None:
+    console = Console(highlight=False, markup=False)
+    console.print(Panel(answer.text, title="answer", title_align="left"))
+    console.print(f"diagnosis    {answer.diagnosis or '(the answer has no conclusion)'}")
+    console.print(f"confidence   {report['confidence']:.2f}")
+    for name in ("mask", "overlay", "similarity"):
+        console.print(f"{name:12} {report[name]}", soft_wrap=True)
+    console.print(f"model        {report['model_version']}, {report['seconds']:.1f} s")
+
+
+@app.command()
+def predict(
+    image: Annotated[Path, typer.Argument(help="PNG, JPEG, BMP, TIFF or DICOM file.", show_default=False)],
+    question: Annotated[str, typer.Argument(help="What to find, in words.", show_default=False)],
+    model: Annotated[str, typer.Option(help="Registered model, or a folder that training wrote.")] = CHAMPION,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("predictions"),
+    tts: Annotated[
+        str | None, typer.Option(help="Test-time scaling: PATHSxPERTURBATIONS. Slower, often better.", metavar="MxN")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")] = False,
+) -> None:
+    """Answer a question about an image: diagnosis, reasoning, mask. For research, not for care of patients.
+
+    Writes NAME_mask.png, NAME_overlay.png and NAME_similarity.png into the folder given by --out.
+
+    Examples:
+
+        sim4seg predict scan.png "Where is the polyp, and is it benign?"
+
+        sim4seg predict scan.dcm "Is there a fracture?" --model models/sim4seg --tts 2x2 --json
+    """
+    # Everything that can be wrong with the call is checked before the model is loaded.
+    scaling = parse_tts(tts) if tts is not None else None
+    if not question.strip():
+        raise Sim4SegError("the question is empty", remedy="ask what to find, e.g. 'Where is the lesion?'")
+    if not image.is_file():
+        raise Sim4SegError("there is no such image", where=str(image), remedy="check the path")
+    from sim4seg.inference.pictures import write_pictures
+
+    predictor, version = _load(model)
+    start = time.monotonic()
+    answer = predictor.predict(image, question, scaling)
+    files = write_pictures(out, image.stem, answer.image, answer.mask, answer.similarity)
+    report = {
+        "diagnosis": answer.diagnosis,
+        "text": answer.text,
+        "confidence": round(answer.confidence, 6),
+        **{name: str(path) for name, path in asdict(files).items()},
+        "model_version": version,
+        "seconds": round(time.monotonic() - start, 3),
+    }
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False, indent=2))
+    else:
+        _show(answer, report)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")] = False,
+) -> None:
+    """Check this machine and this project, and say what to do. Ends with 1 if something must be mended.
+
+    Examples:
+
+        sim4seg doctor
+
+        sim4seg doctor --json
+    """
+    from sim4seg.doctor import examine
+
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    console = Console(highlight=False, quiet=as_json, soft_wrap=True)
+    checks = []
+    for check in examine(Path.cwd()):
+        checks.append(check)
+        console.print(f"{check.state:5}", style=colours[check.state], end="")
+        console.print(f"{check.name:12} {check.message}", markup=False)
+        if check.remedy:
+            console.print(f"{'':18}-> {check.remedy}", markup=False)
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks], ensure_ascii=False, indent=2))
+    if any(check.state == "fail" for check in checks):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,156 @@
+"""The command line, in process and once as a real process."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from sim4seg.cli import app, parse_tts
+from sim4seg.doctor import Check, check_libraries, check_params, check_snapshot, examine
+from sim4seg.errors import Sim4SegError
+from tests.model.conftest import built, tokenizer  # noqa: F401
+
+RUNNER = CliRunner()
+KEYS = {"diagnosis", "text", "confidence", "mask", "overlay", "similarity", "model_version", "seconds"}
+COMMANDS = ("predict", "doctor")
+
+
+@pytest.fixture(scope="session")
+def model(built, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    folder = tmp_path_factory.mktemp("model")
+    for part in built:
+        part.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "scan.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 90, 3)).astype(np.uint8)).save(path)
+    return path
+
+
+def test_predict_prints_json_and_nothing_else(model: Path, image: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sim4seg.cli", "predict", str(image), "Where is it?"]
+    done = subprocess.run(
+        [*command, "--model", str(model), "--out", "p", "--json"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert set(report) == KEYS
+    for name in ("mask", "overlay", "similarity"):
+        with Image.open(tmp_path / report[name]) as picture:
+            assert picture.size == (90, 70)
+    assert re.fullmatch(r"sha256:[0-9a-f]{12}", report["model_version"])
+    assert 0 <= report["confidence"] <= 1
+
+
+def test_predict_for_people(model: Path, image: Path, tmp_path: Path) -> None:
+    call = ["predict", str(image), "Where is it?", "--model", str(model), "--out", str(tmp_path / "p"), "--tts", "2x2"]
+    done = RUNNER.invoke(app, call)
+    assert done.exit_code == 0, done.output
+    for word in ("diagnosis", "confidence", "scan_mask.png", "scan_overlay.png", "scan_similarity.png"):
+        assert word in done.output
+    assert len(list((tmp_path / "p").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.png", "Where?"], "no such image"),
+        (["IMAGE", " "], "question is empty"),
+        (["IMAGE", "Where?", "--tts", "2by2"], "cannot read '2by2'"),
+        (["IMAGE", "Where?", "--tts", "0x2"], "cannot read '0x2'"),
+        (["IMAGE", "Where?", "--model", "nowhere"], "not a Sim4Seg model"),
+        (["TEXT", "Where?", "--model", "MODEL"], "notes.png"),
+    ],
+)
+def test_mistakes_are_explained(
+    model: Path, image: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "notes.png").write_text("not an image")
+    places = {"IMAGE": str(image), "TEXT": str(tmp_path / "notes.png"), "MODEL": str(model)}
+    done = RUNNER.invoke(app, ["predict", *(places.get(argument, argument) for argument in arguments)])
+    assert done.exit_code != 0
+    assert done.stdout == ""
+    assert message in done.stderr and "remedy:" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_is_quick() -> None:
+    times = []
+    for _ in range(3):
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-m", "sim4seg.cli", "--help"], check=True, capture_output=True)
+        times.append(time.monotonic() - start)
+    assert min(times) < 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_examples(command: str) -> None:
+    done = RUNNER.invoke(app, [command, "--help"])
+    assert done.exit_code == 0
+    assert f"sim4seg {command}" in done.output
+
+
+def test_commands_import_nothing_heavy() -> None:
+    code = "import sys, sim4seg.cli; print([m for m in ('torch', 'mlflow', 'transformers', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("text", "numbers"), [("2x3", (2, 3)), ("1X16", (1, 16)), (" 4x1 ", (4, 1))])
+def test_tts_is_read(text: str, numbers: tuple[int, int]) -> None:
+    assert parse_tts(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["", "2", "x", "2x", "2x2x2", "17x1", "-1x2", "²x2", "1e1x2"])
+def test_other_tts_is_refused(text: str) -> None:
+    with pytest.raises(Sim4SegError, match="cannot read"):
+        parse_tts(text)
+
+
+def verdicts(root: Path) -> dict[str, Check]:
+    return {check.name: check for check in examine(root)}
+
+
+def test_doctor_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = RUNNER.invoke(app, ["doctor", "--json"])
+    assert done.exit_code == 1
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    for name in ("git", "dvc", "params.yaml"):
+        assert checks[name]["state"] == "fail" and checks[name]["remedy"]
+    assert checks["python"]["state"] == checks["libraries"]["state"] == "ok"
+
+
+def test_doctor_checks_params_and_snapshot(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("fetch: {source: local}\n")
+    (tmp_path / "source.snapshot.json").write_text('{"kind": "phantoms"}')
+    valid, params = check_params(tmp_path)
+    assert valid.state == "ok" and params is not None
+    assert check_snapshot(tmp_path, params).state == "fail"
+    assert "sim4seg snapshot --source local" in check_snapshot(tmp_path, params).remedy
+    (tmp_path / "source.snapshot.json").write_text('{"kind": "local", "objects": []}')
+    assert check_snapshot(tmp_path, params).state == "ok"
+    (tmp_path / "source.snapshot.json").write_text("{")
+    assert check_snapshot(tmp_path, params).state == "fail"
+    (tmp_path / "params.yaml").write_text("fetch: {source: nowhere}\ntrain: {epochs: 0}\n")
+    broken, _ = check_params(tmp_path)
+    assert broken.state == "fail" and "2 mistakes" in broken.message
+
+
+def test_doctor_finds_a_broken_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "brokenlibrary.py").write_text("raise ImportError('no symbol')")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = check_libraries(("brokenlibrary",), ("typer",))
+    assert found.state == "fail" and "no symbol" in found.message
+    assert check_libraries((), ("typer",)).state == "ok"
