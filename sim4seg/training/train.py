@@ -61,9 +61,11 @@ def wants_bf16(mode: str) -> bool:
 
 
 def _arguments(seed: int, params: Train, samples: int, folder: Path) -> TrainingArguments:
-    steps = max(1, round(params.epochs * samples / (params.batch_size * params.accumulation)))
-    # A checkpoint falls on a log step, so that no half-summed loss is lost when a run resumes from it.
-    every = max(LOG_EVERY, -(-steps // (params.checkpoints * LOG_EVERY)) * LOG_EVERY)
+    wanted = params.epochs * samples / (params.batch_size * params.accumulation)
+    # A checkpoint falls on a log step, so that no half-summed loss is lost when a run resumes from it; and the last
+    # step is a checkpoint, so that the end of the schedule takes part in the choice of the best.
+    every = max(1, round(wanted / (params.checkpoints * LOG_EVERY))) * LOG_EVERY
+    steps = every * params.checkpoints
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -86,7 +88,7 @@ def _arguments(seed: int, params: Train, samples: int, folder: Path) -> Training
         save_total_limit=2,
         metric_for_best_model="giou",
         greater_is_better=True,
-        load_best_model_at_end=steps >= every,
+        load_best_model_at_end=True,
         remove_unused_columns=False,
         label_names=["labels", "mask_labels"],
         report_to=[],
