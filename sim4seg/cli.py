@@ -66,10 +66,13 @@ def parse_tts(text: str) -> tuple[int, int]:
 
 def _load(model: str) -> tuple[Predictor, str]:
     """The predictor for a registered model or a folder, and the version to be named in the answer."""
+    from transformers.utils.logging import disable_progress_bar
+
     from sim4seg import model as models
     from sim4seg.digest import digest_directory
     from sim4seg.inference.predictor import Predictor
 
+    disable_progress_bar()  # of reading weights, which takes a moment
     if model.startswith(REGISTERED):
         from sim4seg.registry import resolve
 
@@ -135,6 +138,35 @@ def predict(
         print(json.dumps(report, ensure_ascii=False, indent=2))
     else:
         _show(answer, report)
+
+
+@app.command()
+def phantoms(
+    out: Annotated[Path, typer.Argument(help="PNG to write.", show_default=False)],
+    key: Annotated[list[str] | None, typer.Option(help="A sub-dataset; may be repeated. Default: all ten.")] = None,
+    columns: Annotated[int, typer.Option(min=1, max=32, help="Images in a row.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="As base.seed in params.yaml.")] = 17,
+    size: Annotated[int, typer.Option(min=96, max=1024, help="Shorter side of an image, pixels.")] = 256,
+) -> None:
+    """Paint a contact sheet of the phantoms, with the true masks outlined and the labels written on.
+
+    Examples:
+
+        sim4seg phantoms sheet.png
+
+        sim4seg phantoms sheet.png --key busi --key tn3k --columns 12
+    """
+    from sim4seg.atomic import atomic_file
+    from sim4seg.data.phantoms import KEYS
+    from sim4seg.data.phantoms.__main__ import contact_sheet
+
+    unknown = sorted(set(key or ()) - set(KEYS))
+    if unknown:
+        raise Sim4SegError(f"no such sub-dataset: {', '.join(unknown)}", remedy=f"use some of {', '.join(KEYS)}")
+    sheet = contact_sheet(tuple(key or KEYS), columns, seed, size)
+    with atomic_file(out) as partial:
+        sheet.save(partial, format="PNG")
+    print(out)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from tests.model.conftest import built, tokenizer  # noqa: F401
 
 RUNNER = CliRunner()
 KEYS = {"diagnosis", "text", "confidence", "mask", "overlay", "similarity", "model_version", "seconds"}
-COMMANDS = ("predict", "doctor")
+COMMANDS = ("predict", "doctor", "phantoms")
 
 
 @pytest.fixture(scope="session")
@@ -74,9 +74,7 @@ def test_predict_for_people(model: Path, image: Path, tmp_path: Path) -> None:
         (["TEXT", "Where?", "--model", "MODEL"], "notes.png"),
     ],
 )
-def test_mistakes_are_explained(
-    model: Path, image: Path, tmp_path: Path, arguments: list[str], message: str
-) -> None:
+def test_mistakes_are_explained(model: Path, image: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "notes.png").write_text("not an image")
     places = {"IMAGE": str(image), "TEXT": str(tmp_path / "notes.png"), "MODEL": str(model)}
     done = RUNNER.invoke(app, ["predict", *(places.get(argument, argument) for argument in arguments)])
@@ -102,9 +100,20 @@ def test_every_command_shows_examples(command: str) -> None:
 
 
 def test_commands_import_nothing_heavy() -> None:
-    code = "import sys, sim4seg.cli; print([m for m in ('torch', 'mlflow', 'transformers', 'pandas') if m in sys.modules])"
+    code = (
+        "import sys, sim4seg.cli; print([m for m in ('torch', 'mlflow', 'transformers', 'pandas') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_phantoms_are_painted_the_same_twice(tmp_path: Path) -> None:
+    for name in ("one.png", "two.png"):
+        done = RUNNER.invoke(app, ["phantoms", str(tmp_path / name), "--key", "busi", "--columns", "2", "--size", "96"])
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    done = RUNNER.invoke(app, ["phantoms", str(tmp_path / "three.png"), "--key", "bsui"])
+    assert done.exit_code == 1 and "no such sub-dataset: bsui" in done.stderr and "busi" in done.stderr
 
 
 @pytest.mark.parametrize(("text", "numbers"), [("2x3", (2, 3)), ("1X16", (1, 16)), (" 4x1 ", (4, 1))])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,12 +40,15 @@ class Squares:
 class Rule:
     """Four answers an image: the square moved by a seeded amount, a seeded label; counts the images it was shown."""
 
-    def __init__(self, stop_after: int = 10**9) -> None:
+    def __init__(self, stop_after: int = 10**9, killed: bool = False) -> None:
         self.shown = 0
         self.stop_after = stop_after
+        self.killed = killed
 
     def answer(self, images: list[np.ndarray], questions: list[str], seeds: list[int]) -> Sequence[Sequence[Candidate]]:
         if self.shown >= self.stop_after:
+            if self.killed:
+                os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
         self.shown += len(images)
         return [self._one(image, np.random.default_rng(seed)) for image, seed in zip(images, seeds, strict=True)]
@@ -152,6 +158,18 @@ def test_interrupted_and_rerun_gives_the_same_bytes_without_answering_twice(tmp_
     assert rest.shown == 13 - 8
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     assert list((tmp_path / "parts" / "work").iterdir()) == []
+
+
+def test_killed_and_rerun_gives_the_same_bytes(tmp_path: Path) -> None:
+    run(tmp_path / "whole", Rule())
+    process = multiprocessing.get_context("spawn").Process(target=run, args=(tmp_path / "parts", Rule(8, killed=True)))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    rest = Rule()
+    run(tmp_path / "parts", rest)
+    assert rest.shown == 13 - 8
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
 def test_a_damaged_batch_is_scored_again(tmp_path: Path) -> None:
