@@ -178,9 +178,14 @@ def discs(shape: Shape, centres: Sequence[tuple[float, float]], radii: Sequence[
 
 def blend(image: Field, cover: Field, colour: float | Sequence[float]) -> Field:
     """``image`` with ``colour`` laid over it where ``cover`` (H, W) is 1; grey or colour alike."""
-    paint = np.asarray(colour, dtype=np.float32)
-    weight = cover if image.ndim == 2 else cover[..., None]
-    mixed: Field = image + weight * (paint - image)
+    mixed = image.copy()
+    touched = cover > 0
+    rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
+    if rows.size == 0:
+        return mixed
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    weight = cover[box] if image.ndim == 2 else cover[box][..., None]
+    mixed[box] += weight * (np.asarray(colour, dtype=np.float32) - mixed[box])
     return mixed
 
 

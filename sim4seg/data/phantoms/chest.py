@@ -73,8 +73,7 @@ def _chest(rng: np.random.Generator, shape: Shape, *, big_heart: bool) -> _Chest
     x0, y0 = width * rng.uniform(0.45, 0.55), height * rng.uniform(0.46, 0.54)
     tall, wide = 0.40 * height * rng.uniform(0.9, 1.05), 0.185 * width * rng.uniform(0.9, 1.1)
     lungs = tuple(
-        Blob((x0 + sign * 0.235 * width, y0), (wide, tall), sign * -0.06, ((3, 0.04, 0.5 * np.pi),))
-        for sign in (-1, 1)
+        Blob((x0 + sign * 0.235 * width, y0), (wide, tall), sign * -0.06, ((3, 0.04, 0.5 * np.pi),)) for sign in (-1, 1)
     )
     size = (0.20 if big_heart else 0.085) * width * rng.uniform(0.9, 1.1)
     heart = Blob((x0 + size * 0.35, y0 + 0.45 * tall), (size * 1.1, max(size * 0.85, 0.28 * tall)), 0.5)
@@ -163,7 +162,11 @@ def _marker(rng: np.random.Generator, chest: _Chest) -> Field:
                      [3 * scale] * 3)  # fmt: skip
     if rng.random() < 0.3:
         x = rng.uniform(0.2, 0.8) * width
-        points = [(x, 0.0), (x + rng.uniform(-30, 30) * scale, height * 0.4), (x + rng.uniform(-40, 40) * scale, height)]
+        points = [
+            (x, 0.0),
+            (x + rng.uniform(-30, 30) * scale, height * 0.4),
+            (x + rng.uniform(-40, 40) * scale, height),
+        ]
         capsules(chest.shape, points, [2.5 * scale] * 3, cover)
     marked: Field = chest.image + cover * (np.float32(0.95) - chest.image)
     return marked

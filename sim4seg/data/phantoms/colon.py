@@ -91,7 +91,10 @@ def _pedunculated(rng: np.random.Generator, image: Field, shape: Shape) -> tuple
     reach = (abs(np.cos(angle)) * length / 2 + radius, abs(np.sin(angle)) * length / 2 + radius)
     middle = lesion_centre(rng, shape, reach)
     head = (middle[0] + np.cos(angle) * length / 2, middle[1] + np.sin(angle) * length / 2)
-    foot = (middle[0] - np.cos(angle) * (length / 2 + radius / 2), middle[1] - np.sin(angle) * (length / 2 + radius / 2))
+    foot = (
+        middle[0] - np.cos(angle) * (length / 2 + radius / 2),
+        middle[1] - np.sin(angle) * (length / 2 + radius / 2),
+    )
     stalk = capsules(shape, [foot, head], [radius * 0.95, radius * 0.6])
     image = blend(image, capsules(shape, [foot, head], [radius * 0.95 + 8 * scale, radius * 0.6 + 8 * scale]) * 0.5,
                   (0.25, 0.07, 0.05))  # fmt: skip

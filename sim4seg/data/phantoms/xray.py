@@ -179,7 +179,7 @@ def _fracture(
 ) -> tuple[Field, Field, Field]:
     """The dark line (0..1), a field that is positive near it, and the shift across of the far part (pixels)."""
     width = rng.uniform(7, 9.5) * scale
-    band = 13 * scale
+    band = 15 * scale
     lean = float(rng.choice([-1.0, 1.0]))
     if kind == "transverse fracture":
         line = u + np.float32(0.1 * rng.uniform(-1, 1)) * v
@@ -201,9 +201,7 @@ def _fracture(
     return soft(width / 2 - np.abs(line), 2 * scale), np.float32(band) - np.abs(line), shift
 
 
-def _splinters(
-    rng: np.random.Generator, u: Field, v: Field, half: float, scale: float
-) -> tuple[Field, Field, Field]:
+def _splinters(rng: np.random.Generator, u: Field, v: Field, half: float, scale: float) -> tuple[Field, Field, Field]:
     """A comminuted zone: cells around scattered seeds, dark between them, the border bulging."""
     zone = np.float32(1.15 * half)
     nearest = np.full(u.shape, np.inf, dtype=np.float32)
