@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from dataclasses import asdict
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sim4seg.inference.predictor import Prediction, Predictor
 
 silence()
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bar of reading weights, which takes a moment
 
 REGISTERED = "models:/"
 CHAMPION = "models:/sim4seg@champion"
@@ -66,13 +68,10 @@ def parse_tts(text: str) -> tuple[int, int]:
 
 def _load(model: str) -> tuple[Predictor, str]:
     """The predictor for a registered model or a folder, and the version to be named in the answer."""
-    from transformers.utils.logging import disable_progress_bar
-
     from sim4seg import model as models
     from sim4seg.digest import digest_directory
     from sim4seg.inference.predictor import Predictor
 
-    disable_progress_bar()  # of reading weights, which takes a moment
     if model.startswith(REGISTERED):
         from sim4seg.registry import resolve
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.metrics import compute_dice, compute_iou
+from monai.metrics.meandice import compute_dice
+from monai.metrics.meaniou import compute_iou
 from numpy.typing import NDArray
 
 from sim4seg.errors import ModelError
@@ -51,10 +52,10 @@ def overlap(predicted: NDArray[np.bool_], target: NDArray[np.bool_]) -> Overlap:
             remedy="predict the mask at the image's own size",
         )
     # Double, because MONAI sums in the dtype it is given (its Dice helper still divides in float32: good to 1e-7).
-    pair = [torch.from_numpy(np.ascontiguousarray(mask))[None, None].double() for mask in (predicted, target)]
+    first, second = (torch.from_numpy(np.ascontiguousarray(mask))[None, None].double() for mask in (predicted, target))
     return Overlap(
-        iou=float(compute_iou(*pair, ignore_empty=False)),
-        dice=float(compute_dice(*pair, ignore_empty=False)),
+        iou=float(compute_iou(first, second, ignore_empty=False)),
+        dice=float(compute_dice(first, second, ignore_empty=False)),
         intersection=int(np.count_nonzero(predicted & target)),
         union=int(np.count_nonzero(predicted | target)),
     )
