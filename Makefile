@@ -1,0 +1,66 @@
+# Needs git, make and Python 3.11-3.13. Another interpreter: make demo PYTHON=python3.12
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# No library calls home, and nothing is looked up on the network after the install (sim4seg/offline.py).
+export GX_ANALYTICS_ENABLED = False
+export DVC_NO_ANALYTICS = 1
+export PREFECT_SERVER_ANALYTICS_ENABLED = false
+export DO_NOT_TRACK = 1
+export MLFLOW_DISABLE_TELEMETRY = true
+export HF_HUB_DISABLE_TELEMETRY = 1
+export HF_HUB_OFFLINE = 1
+export HF_DATASETS_OFFLINE = 1
+export TRANSFORMERS_OFFLINE = 1
+export GRADIO_ANALYTICS_ENABLED = False
+export MPLBACKEND = Agg
+export TOKENIZERS_PARALLELISM = false
+export NO_ALBUMENTATIONS_UPDATE = 1
+# dvc.yaml runs "python -m stages.*": that python is the environment's.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help install demo test lint clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+install: $(STAMP)  ## the environment in .venv, exact versions of requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); sys.exit(None if ok else \
+		"Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is " + sys.version.split()[0] + \
+		". Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked packages into $(VENV): 3 to 7 GB on the disk, some minutes, once."
+	@$(call pip_install,-r requirements.lock)
+	@$(call pip_install,--no-deps -e .)
+	@touch $@
+
+# pip, quiet; its lines about package folders that are not there are dropped, its exit code is kept.
+define pip_install
+$(BIN)/python -m pip install -q --disable-pip-version-check $(1) 2>$(VENV)/pip.log; status=$$?; \
+	grep -v '^WARNING: Location' $(VENV)/pip.log >&2; exit $$status
+endef
+
+demo: $(STAMP)  ## raw images to a registered model, with its results
+	@$(BIN)/python -m flows.pipeline
+	@cat reports/results.md
+	@echo
+	@echo "Next: .venv/bin/sim4seg predict IMAGE \"QUESTION\"    a mask, a reasoning and a diagnosis"
+	@echo "      .venv/bin/sim4seg doctor                      what this machine can do"
+	@echo "      README.md                                     your own images, a GPU"
+
+test: lint  ## everything that must hold: lint, types, import rules, tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## ruff, import-linter, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+clean:  ## remove what the pipeline made; the registry, predictions and .venv stay
+	rm -rf data models work .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
