@@ -59,6 +59,8 @@ class RawSample:
         group: samples of one group (patient, source photograph) never fall into different splits.
         split: the dataset's official split, if it has one.
         where: a phrase that picks one of several structures ("on the left side of the image"); "" if not needed.
+        question: the dataset's own question; "" to have one made from a template.
+        modality: where it differs from sample to sample; "" for the vocabulary's.
         key: a stable name inside the dataset (relative POSIX path plus a suffix for the target).
     """
 
@@ -70,6 +72,8 @@ class RawSample:
     key: str
     split: Split | None = None
     where: str = ""
+    question: str = ""
+    modality: str = ""
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,9 @@ class Sim4SegProcessor:
         length = max(map(len, rows))
         pad = self.tokenizer.pad_token_id
         ids = [[pad] * (length - len(r)) + r if left else r + [pad] * (length - len(r)) for r in rows]
-        mask = [[0] * (length - len(r)) + [1] * len(r) if left else [1] * len(r) + [0] * (length - len(r)) for r in rows]
+        mask = [
+            [0] * (length - len(r)) + [1] * len(r) if left else [1] * len(r) + [0] * (length - len(r)) for r in rows
+        ]
         return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
 
     def mask_labels(self, masks: list[NDArray[np.bool_]]) -> Tensor:

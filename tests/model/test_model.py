@@ -32,7 +32,11 @@ def batch(processor, sizes=SIZES):
 def test_any_size_and_aspect_gives_a_mask_of_the_image_size(built):
     model, processor = built
     answers = answer_batch(
-        model, processor, images(np.random.default_rng(1)), [QUESTION] * len(SIZES), max_new_tokens=3,
+        model,
+        processor,
+        images(np.random.default_rng(1)),
+        [QUESTION] * len(SIZES),
+        max_new_tokens=3,
         seeds=list(range(len(SIZES))),
     )
     assert [a[0].mask.shape for a in answers] == SIZES
@@ -85,8 +89,18 @@ def test_every_part_learns_and_similarity_gets_a_gradient_through_the_binary_mas
     model(**batch(processor, [(64, 64), (64, 80)])).loss.backward()
     without = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()}
     # Unused by design: SAM's point and multi-mask heads, "no mask" embedding, CLIP's class output.
-    allowed = ("point_embeddings", "not_a_point", "no_mask_embed", "hypernetworks_mlps.1", "hypernetworks_mlps.2",
-               "hypernetworks_mlps.3", "post_layernorm", "iou_prediction_head", "k_proj.bias", "attn.qkv.bias")
+    allowed = (
+        "point_embeddings",
+        "not_a_point",
+        "no_mask_embed",
+        "hypernetworks_mlps.1",
+        "hypernetworks_mlps.2",
+        "hypernetworks_mlps.3",
+        "post_layernorm",
+        "iou_prediction_head",
+        "k_proj.bias",
+        "attn.qkv.bias",
+    )
     assert not [n for n in without if not any(a in n for a in allowed)]
 
 

@@ -61,9 +61,7 @@ def test_top_cells_with_ties_in_reading_order(grid, top_n, levels, seed):
     assert sorted(np.flatnonzero(chosen)) == sorted(best)
 
 
-@given(
-    grid=st.integers(1, 16), size=st.sampled_from([8, 64, 256]), h=st.floats(0.05, 1), w=st.floats(0.05, 1)
-)
+@given(grid=st.integers(1, 16), size=st.sampled_from([8, 64, 256]), h=st.floats(0.05, 1), w=st.floats(0.05, 1))
 @settings(max_examples=20, deadline=None)
 def test_mask_prompt_covers_the_image_and_not_the_padding(grid, size, h, w):
     regions = torch.arange(grid * grid, dtype=torch.float32).view(1, grid, grid) + 1
@@ -86,8 +84,10 @@ def test_constant_map_is_normalised_to_zero_and_others_to_the_unit_range():
 
 def test_similarity_is_the_scaled_dot_product():
     image, seg = torch.randn(2, 5, 8), torch.randn(2, 8)
-    expected = [[sum(a * b for a, b in zip(t, s, strict=True)) / 8**0.5 for t in i] for i, s in
-                zip(image.tolist(), seg.tolist(), strict=True)]
+    expected = [
+        [sum(a * b for a, b in zip(t, s, strict=True)) / 8**0.5 for t in i]
+        for i, s in zip(image.tolist(), seg.tolist(), strict=True)
+    ]
     np.testing.assert_allclose(rvls2m.similarity(image, seg).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 

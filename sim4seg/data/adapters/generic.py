@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sim4seg.data.adapters.base import MISSING_IMAGE, NO_LABEL, Adapter, ReadLog, image_files, listed_file, register
 from sim4seg.data.adapters.tables import read_rows
-from sim4seg.data.sample import SPLITS, MaskFiles, RawSample, Split
+from sim4seg.data.sample import MODALITIES, SPLITS, MaskFiles, RawSample, Split
 
 _SPLIT_NAMES: dict[str, Split | None] = {"": None, "valid": "val", **{name: name for name in SPLITS}}
 
@@ -25,6 +25,9 @@ class Generic(Adapter):
     - ``normal``: 1 for an image without a lesion, which then needs no mask.
     - ``group``: patient, so that no patient falls into two splits; the image's stem if empty.
     - ``split``: train, val or test; drawn by ingest if empty.
+
+    - ``question``: asked as it stands; made from a template if empty.
+    - ``modality``: one of ``sim4seg.data.sample.MODALITIES``; X-ray if empty.
 
     Other columns are not read. Labels are open: they are taken as they are, in lower case.
     """
@@ -44,8 +47,10 @@ class Generic(Adapter):
             mask_name = row.get("mask") or f"{Path(name).stem}.png"
             mask = listed_file(root / "masks", mask_name)
             split = row.get("split", "").casefold()
-            if named is None or mask is None or split not in _SPLIT_NAMES:
-                log.refuse("labels.csv", f"not a usable row: image {name!r}, mask {mask_name!r}, split {split!r}")
+            modality = row.get("modality") or self.modality
+            if named is None or mask is None or split not in _SPLIT_NAMES or modality not in MODALITIES:
+                found = f"image {name!r}, mask {mask_name!r}, split {split!r}, modality {modality!r}"
+                log.refuse("labels.csv", f"not a usable row: {found}")
                 continue
             image = named if named.is_file() else images.get(name)
             if image is None:
@@ -65,4 +70,6 @@ class Generic(Adapter):
                 group=row.get("group") or image.stem,
                 key=f"images/{image.name}#{target}#{mask.name}",
                 split=_SPLIT_NAMES[split],
+                question=row.get("question") or "",
+                modality=modality,
             )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim4seg.data.sample import PhantomStructure
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
+"""Grey or colour values; float32 is what is meant, numpy's typing cannot keep it through arithmetic."""
 Mask = NDArray[np.bool_]
 Shape = tuple[int, int]
 """(height, width) in pixels."""

@@ -37,6 +37,8 @@ def _colonoscopy_id(number: int) -> str:
     return f"cju{_hexadecimal(number)[:22]}"
 
 
+_FIVES_LETTERS: dict[str, str] = dict(zip(fundus.LABELS, "ADGN", strict=True))
+
 _DATASETS: dict[str, _Dataset] = {
     "bf": _Dataset(xray.paint_kind, xray.KIND_LABELS, lambda n, _: f"photo{n}_jpg.rf.{_hexadecimal(n)}"),
     "bfd": _Dataset(xray.paint_part, xray.PART_LABELS, lambda n, _: f"image{n}_png.rf.{_hexadecimal(n)}"),
@@ -52,8 +54,6 @@ _DATASETS: dict[str, _Dataset] = {
 
 KEYS: tuple[str, ...] = tuple(_DATASETS)
 """The datasets that can be painted; their order is part of the seed."""
-
-_FIVES_LETTERS = dict(zip(fundus.LABELS, "ADGN", strict=True))
 
 
 def paint_case(key: str, split: Split, index: int, *, seed: int, size: int) -> PhantomCase:

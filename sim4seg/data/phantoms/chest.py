@@ -114,13 +114,15 @@ def _opacity(rng: np.random.Generator, chest: _Chest, lung: Blob, label: str) ->
         border = waves(rng, 0.03 if label == "nodule" else 0.05, (2, 3, 4))
         distance = Blob(centre, (radius, radius), 0.0, border).distance(chest.shape)
         chest.image += soft(distance, 3 * chest.scale) * np.clip(np.float32(0.92) - chest.image, 0.0, 1)
-        return distance > 0
+        found: Mask = distance > 0
+    return found
     stretch = rng.uniform(1.1, 1.4)
     blob = Blob(centre, (radius / stretch, radius * stretch), rng.uniform(-0.5, 0.5), waves(rng, 0.16, (3, 5, 7)))
     distance = np.minimum(blob.distance(chest.shape), lung.distance(chest.shape) + 4 * chest.scale)
     patchy = 0.66 + 0.16 * clouds(rng, chest.shape, 8)
     chest.image += soft(distance, 9 * chest.scale) * np.clip(patchy - chest.image, -0.05, 1)
-    return distance > 0
+    found: Mask = distance > 0
+    return found
 
 
 def _effusion(rng: np.random.Generator, chest: _Chest, lung: Blob) -> Mask:
@@ -132,7 +134,8 @@ def _effusion(rng: np.random.Generator, chest: _Chest, lung: Blob) -> Mask:
     surface = y - np.float32(level) + np.float32(14 * chest.scale) * outward * np.abs(outward)
     distance = np.minimum(surface, lung.distance(chest.shape))
     chest.image += soft(distance, 5 * chest.scale) * (np.float32(0.82) - chest.image)
-    return distance > 0
+    found: Mask = distance > 0
+    return found
 
 
 def _pneumothorax(rng: np.random.Generator, chest: _Chest, lung: Blob, side: int) -> Mask:
@@ -149,7 +152,8 @@ def _pneumothorax(rng: np.random.Generator, chest: _Chest, lung: Blob, side: int
     chest.image += 0.12 * collapsed
     line = soft(3.5 * chest.scale - np.abs(rest), 3 * chest.scale) * soft(lung.distance(chest.shape), 6 * chest.scale)
     chest.image += 0.35 * line
-    return distance > 0
+    found: Mask = distance > 0
+    return found
 
 
 def _marker(rng: np.random.Generator, chest: _Chest) -> Field:

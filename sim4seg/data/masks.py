@@ -1,0 +1,146 @@
+"""Mask files, polygons and crops to one bool mask on the canonical image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from skimage.draw import polygon as fill_polygon
+
+from sim4seg.data.images import load_pixels, open_bounded
+from sim4seg.data.sample import MaskCrops, MaskFiles, MaskPolygons, MaskSpec
+from sim4seg.errors import BadSample
+
+Mask = NDArray[np.bool_]
+
+_NOISE = 32
+"""In a grey mask whose brightest value is below this there is nothing but compression noise."""
+_ASPECT_TOLERANCE = 0.01
+_MAX_POLYGON_POINTS = 200_000
+
+
+def foreground(image: Image.Image) -> Mask:
+    """Foreground of a mask picture, (H, W) bool.
+
+    Index images: index above 0 (unless the palette is a grey ramp). Two-valued images with small numbers (0/1):
+    above 0. Everything else: above half of its own maximum, so that JPEG's grey edges fall on the right side;
+    nothing if the maximum is no more than JPEG noise.
+    """
+    if image.mode == "P":
+        palette = np.asarray(image.getpalette() or [], dtype=np.int64).reshape(-1, 3)
+        if len(palette) and not (palette == palette[:, :1]).all():
+            return np.asarray(image) > 0
+        image = image.convert("L")
+    if image.mode in {"RGBA", "LA", "PA"}:
+        image = image.convert("RGBA").convert("RGB")
+    values = np.asarray(image.convert("L") if image.mode in {"RGB", "CMYK", "YCbCr"} else image)
+    if values.dtype == np.bool_:
+        return values
+    top = float(values.max(initial=0))
+    if top <= 0:
+        return np.zeros(values.shape, dtype=bool)
+    if len(np.unique(values)) <= 2 and top < _NOISE:
+        return np.asarray(values > 0)
+    if top < _NOISE:
+        return np.zeros(values.shape, dtype=bool)
+    return np.asarray(values > top / 2)
+
+
+def _upright(mask: Mask, orientation: int) -> Mask:
+    picture = Image.fromarray(mask)
+    picture.getexif()[0x0112] = orientation
+    return np.asarray(ImageOps.exif_transpose(picture))
+
+
+def _from_files(spec: MaskFiles, size: tuple[int, int], max_pixels: int) -> Mask:
+    union = np.zeros((size[1], size[0]), dtype=bool)
+    for path in spec.paths:
+        with open_bounded(path, max_pixels) as image:
+            mask = foreground(load_pixels(image, path.name))
+        union |= _to_size(mask, size, path)
+    return union
+
+
+def _to_size(mask: Mask, size: tuple[int, int], path: Path) -> Mask:
+    """The mask at ``size`` = (width, height): as it is, or resized if its aspect agrees.
+
+    Raises:
+        BadSample: the aspect differs, so nobody can say which part of the image it covers.
+    """
+    height, width = mask.shape
+    if (width, height) == size:
+        return mask
+    if abs(width / height / (size[0] / size[1]) - 1) > _ASPECT_TOLERANCE:
+        raise BadSample(
+            f"mask of {width}x{height} px for an image of {size[0]}x{size[1]} px",
+            where=path.name,
+            remedy="export image and mask at one size (another scale of the same aspect is accepted)",
+        )
+    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+
+
+def _from_polygons(spec: MaskPolygons, size: tuple[int, int]) -> Mask:
+    """Pixels whose centres lie inside a polygon; continuous coordinates, origin at the corner of the first pixel."""
+    mask = np.zeros((size[1], size[0]), dtype=bool)
+    if sum(map(len, spec.polygons)) > _MAX_POLYGON_POINTS:
+        raise BadSample("polygon with too many points", remedy="simplify the annotation")
+    declared = spec.size or size
+    scale = size if spec.unit == "fraction" else (size[0] / declared[0], size[1] / declared[1])
+    for points in spec.polygons:
+        corners = np.asarray(points, dtype=np.float64).reshape(-1, 2) * np.asarray(scale) - 0.5
+        if len(corners) >= 3:
+            rows, columns = fill_polygon(corners[:, 1], corners[:, 0], mask.shape)
+            mask[rows, columns] = True
+    return mask
+
+
+def _from_crops(spec: MaskCrops, size: tuple[int, int], max_pixels: int) -> Mask:
+    width, height = spec.size
+    if width * height > max_pixels:
+        raise BadSample(f"mask canvas of {width}x{height} px is too large", remedy="check the annotation table")
+    canvas = np.zeros((height, width), dtype=bool)
+    for path, left, top in spec.crops:
+        with open_bounded(path, max_pixels) as image:
+            crop = np.asarray(load_pixels(image, path.name).convert("RGBA").convert("L")) > 0
+        if left < 0 or top < 0 or top + crop.shape[0] > height or left + crop.shape[1] > width:
+            raise BadSample("a mask crop does not fit its canvas", where=path.name, remedy="check the annotation table")
+        canvas[top : top + crop.shape[0], left : left + crop.shape[1]] |= crop
+    return _to_size(canvas, size, spec.crops[0][0]) if spec.crops else canvas
+
+
+def decode_mask(
+    spec: MaskSpec, stored: tuple[int, int], orientation: int, shape: tuple[int, int], max_pixels: int
+) -> Mask:
+    """The union of a target's masks on the canonical image.
+
+    Args:
+        spec: where the masks are.
+        stored: (width, height) of the image file as stored, before EXIF orientation.
+        orientation: EXIF orientation of the image, applied to the mask too.
+        shape: (H, W) of the canonical image.
+        max_pixels: bound on a mask file.
+
+    Returns:
+        (H, W) bool. All False only where the dataset says that there is no lesion (``MaskFiles(())``).
+
+    Raises:
+        BadSample: unreadable, of another aspect than the image, or empty though a lesion is claimed.
+    """
+    if isinstance(spec, MaskFiles):
+        mask = _from_files(spec, stored, max_pixels)
+    elif isinstance(spec, MaskPolygons):
+        mask = _from_polygons(spec, stored)
+    else:
+        mask = _from_crops(spec, stored, max_pixels)
+    mask = _upright(mask, orientation) if orientation != 1 else mask
+    if mask.shape != shape:
+        share = Image.fromarray(mask).convert("L").resize((shape[1], shape[0]), Image.Resampling.BOX)
+        mask = np.asarray(share) >= 128
+    if not mask.any() and spec != MaskFiles(()):
+        raise BadSample(
+            "image with no mask: the annotation is empty though the dataset claims a lesion",
+            remedy="annotate it, or mark the case as normal where the layout can say so",
+        )
+    return mask

@@ -1,0 +1,88 @@
+"""Raw data in a folder of this machine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path, PurePosixPath
+
+from sim4seg.data.adapters import ADAPTERS
+from sim4seg.data.progress import with_progress
+from sim4seg.data.snapshot import Entry, Snapshot
+from sim4seg.digest import digest_file
+from sim4seg.errors import SourceError
+
+
+class LocalSource:
+    """The sub-datasets' folders below ``root``; only folders that an adapter knows are taken."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def take_snapshot(self) -> Snapshot:
+        """List every file of every known dataset with size and SHA-256.
+
+        Raises:
+            SourceError: no folder there, or no known dataset in it.
+        """
+        folders = [a.directory(self.root) for a in ADAPTERS.values() if a.found(self.root)]
+        files = sorted({f for folder in folders for f in folder.rglob("*") if f.is_file() and not f.is_symlink()})
+        if not files:
+            names = ", ".join(sorted(a.folder for a in ADAPTERS.values()))
+            raise SourceError(
+                "the source is empty: no dataset folder with files in it",
+                where=str(self.root),
+                remedy=f"put at least one of these folders there: {names}; or set fetch.root or SIM4SEG_SOURCE_ROOT",
+            )
+        entries = [
+            Entry(key=f.relative_to(self.root).as_posix(), size=f.stat().st_size, sha256=digest_file(f))
+            for f in with_progress(files, "snapshot")
+        ]
+        return Snapshot(kind="local", objects=tuple(entries))
+
+    def fetch(self, snapshot: Snapshot, out: Path) -> None:
+        """Copy the snapshot's files and check each; a file that is already there and right is not copied again.
+
+        Raises:
+            SourceError: empty snapshot, an unsafe key, a file that is missing or no longer what it was.
+        """
+        if not snapshot.objects:
+            raise SourceError(
+                "the source snapshot lists no files",
+                where="source.snapshot.json",
+                remedy="run `sim4seg snapshot` after the data is in place",
+            )
+        for entry in with_progress(snapshot.objects, "fetch", total=len(snapshot.objects)):
+            target = out / _safe(entry.key)
+            if not _holds(target, entry):
+                self._copy(entry, target)
+
+    def _copy(self, entry: Entry, target: Path) -> None:
+        source = self.root / _safe(entry.key)
+        remedy = "restore the file, or take a new snapshot with `sim4seg snapshot` and commit it"
+        if not source.resolve().is_relative_to(self.root.resolve()):
+            raise SourceError("the file leads out of the source folder", where=str(source), remedy="replace the link")
+        if not source.is_file():
+            raise SourceError("a file of the snapshot is missing", where=str(source), remedy=remedy)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise SourceError(
+                f"could not copy: {error.strerror}", where=f"{source} -> {target}", remedy="free space or fix rights"
+            ) from error
+        if not _holds(target, entry):
+            target.unlink()
+            raise SourceError("a file has changed since the snapshot", where=str(source), remedy=remedy)
+
+
+def _safe(key: str) -> PurePosixPath:
+    path = PurePosixPath(key)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in key or "\0" in key:
+        raise SourceError(
+            f"unsafe key {key!r}", where="source.snapshot.json", remedy="take a new snapshot with `sim4seg snapshot`"
+        )
+    return path
+
+
+def _holds(file: Path, entry: Entry) -> bool:
+    return file.is_file() and file.stat().st_size == entry.size and digest_file(file) == entry.sha256

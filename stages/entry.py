@@ -1,0 +1,24 @@
+"""What every stage does around its work: silence call-homes, check the parameters whole, end with a clear message."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+from sim4seg.config import Params, load_params
+from sim4seg.errors import Sim4SegError
+from sim4seg.offline import silence
+
+
+def run(stage: str, work: Callable[[Params], None]) -> None:
+    """Run ``work`` with the checked parameters and end the process: 0, or the exit code of a Sim4SegError."""
+    silence()
+    logging.basicConfig(level=logging.INFO, format=f"{stage}: %(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "alembic", "mlflow.store", "great_expectations"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        work(load_params())
+    except Sim4SegError as error:
+        print(f"\nsim4seg {stage}: {error}\n", file=sys.stderr)
+        sys.exit(error.exit_code)
