@@ -8,7 +8,7 @@ import re
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -137,6 +137,37 @@ def predict(
         print(json.dumps(report, ensure_ascii=False, indent=2))
     else:
         _show(answer, report)
+
+
+@app.command()
+def snapshot(
+    source: Annotated[str | None, typer.Option(help="phantoms, local or s3. Default: fetch.source.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of a local source. Default: fetch.root.")] = None,
+) -> None:
+    """Record what the raw data are now, in source.snapshot.json. Commit that file: `dvc repro` fetches what it lists.
+
+    Examples:
+
+        sim4seg snapshot
+
+        sim4seg snapshot --source local --root /data/m3ds
+    """
+    from sim4seg.config import Fetch, load_params
+    from sim4seg.data.snapshot import write_snapshot
+    from sim4seg.data.sources import open_source
+
+    params = load_params()
+    kinds = get_args(Fetch.model_fields["source"].annotation)
+    if source is not None and source not in kinds:
+        raise Sim4SegError(f"no such kind of source: {source!r}", where="--source", remedy=f"use one of {kinds}")
+    if root is not None:
+        os.environ["SIM4SEG_SOURCE_ROOT"] = str(root)  # what was typed last wins over the environment
+    fetch = params.fetch.model_copy(update={"source": source or params.fetch.source})
+    taken = open_source(params.base, fetch).take_snapshot()
+    write_snapshot(Path("source.snapshot.json"), taken)
+    print(f"source.snapshot.json: kind {taken.kind}, {len(taken.objects)} objects")
+    if taken.kind != params.fetch.source:
+        print(f"now set fetch.source to {taken.kind} in params.yaml")
 
 
 @app.command()

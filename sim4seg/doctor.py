@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import json
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from sim4seg.config import Params, load_params
+from sim4seg.data.snapshot import read_snapshot
 from sim4seg.errors import Sim4SegError
 
 State = Literal["ok", "warn", "fail"]
@@ -145,12 +145,11 @@ def check_params(root: Path) -> tuple[Check, Params | None]:
 
 def check_snapshot(root: Path, params: Params) -> Check:
     """That the source snapshot is of the kind that params.yaml asks for."""
-    path = root / "source.snapshot.json"
     remedy = f"run `sim4seg snapshot --source {params.fetch.source}`"
     try:
-        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Check("snapshot", "fail", f"{path.name} cannot be read: {error}", remedy)
+        kind = read_snapshot(root / "source.snapshot.json").kind
+    except Sim4SegError as error:
+        return Check("snapshot", "fail", error.what, remedy)
     if kind != params.fetch.source:
         return Check("snapshot", "fail", f"is of kind {kind!r}, params.yaml asks for {params.fetch.source!r}", remedy)
     return Check("snapshot", "ok", f"kind {kind}")

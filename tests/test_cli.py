@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -21,7 +22,7 @@ from tests.model.conftest import built, tokenizer  # noqa: F401
 
 RUNNER = CliRunner()
 KEYS = {"diagnosis", "text", "confidence", "mask", "overlay", "similarity", "model_version", "seconds"}
-COMMANDS = ("predict", "doctor", "phantoms")
+COMMANDS = ("predict", "doctor", "phantoms", "snapshot")
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +105,21 @@ def test_commands_import_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_snapshot_lists_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIM4SEG_SOURCE_ROOT", "/nowhere")
+    (tmp_path / "params.yaml").write_text("base: {seed: 1}\n")
+    (tmp_path / "data" / "generic").mkdir(parents=True)
+    (tmp_path / "data" / "generic" / "a.txt").write_text("abc")
+    done = RUNNER.invoke(app, ["snapshot", "--source", "local", "--root", "data"])
+    assert done.exit_code == 0, done.output
+    assert "1 objects" in done.stdout and "fetch.source to local" in done.stdout
+    entry = json.loads((tmp_path / "source.snapshot.json").read_text())["objects"][0]
+    assert entry == {"key": "generic/a.txt", "size": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}
+    refused = RUNNER.invoke(app, ["snapshot", "--source", "tape"])
+    assert refused.exit_code == 1 and "no such kind of source: 'tape'" in refused.stderr
 
 
 def test_phantoms_are_painted_the_same_twice(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ LEVELS = 64
 
 
 def to_grid(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A mask (H, W) bool as the covered share of each of 64x64 cells spread over the image, (64, 64) uint8, 255 = all."""
+    """A mask (H, W) bool as the covered share of each of 64x64 cells of the image, (64, 64) uint8, 255 = all."""
     image = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
     return np.asarray(image.resize((GRID, GRID), Image.Resampling.BOX))
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from sim4seg.inference.tts import Candidate
 
 MODES = ("single", "tts", "tts_oracle")
-"""``single``: one greedy answer. ``tts``: the candidate chosen without looking at the truth. ``tts_oracle``: the paper's
-choice, which needs the truth: the mask with the best IoU, and a right diagnosis if any path gave one (pass@m). An upper
-bound, not a figure that a product can have."""
+"""``single``: one greedy answer. ``tts``: the candidate chosen without looking at the truth. ``tts_oracle``: the
+paper's choice, which needs the truth: the mask with the best IoU, and a right diagnosis if any path gave one (pass@m).
+An upper bound, not a figure that a product can have."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def overlap(predicted: NDArray[np.bool_], target: NDArray[np.bool_]) -> Overlap:
             remedy="predict the mask at the image's own size",
         )
     # Double, because MONAI sums in the dtype it is given (its Dice helper still divides in float32: good to 1e-7).
-    first, second = (torch.from_numpy(np.ascontiguousarray(mask))[None, None].double() for mask in (predicted, target))
+    first, second = (torch.from_numpy(mask.astype(np.float64))[None, None] for mask in (predicted, target))
     return Overlap(
         iou=float(compute_iou(first, second, ignore_empty=False)),
         dice=float(compute_dice(first, second, ignore_empty=False)),

@@ -61,8 +61,8 @@ def results_markdown(metrics: Mapping[str, Any]) -> str:
     lines = [
         "# Results on the test split",
         "",
-        "Free-running: no answer token is fed to the model. Means are unweighted over the datasets; in brackets the 95 %",
-        "bootstrap interval. `tts_oracle` picks with the truth in hand, as the paper does: an upper bound.",
+        "Free-running: no answer token is fed to the model. Means are unweighted over the datasets; in brackets the",
+        "95 % bootstrap interval. `tts_oracle` picks with the truth in hand, as the paper does: an upper bound.",
         "",
         *_mean_table(metrics),
         "",

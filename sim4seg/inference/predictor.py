@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sim4seg.config import Evaluate, Ingest
+from sim4seg.data.images import decode_image
 from sim4seg.errors import ModelError, Sim4SegError
 from sim4seg.evaluation.answer import normalise, read_diagnosis
 from sim4seg.inference.tts import Candidate, answer_batch, choose, overlap
@@ -99,13 +100,12 @@ class Predictor:
             ModelError: the question is empty.
             Sim4SegError: the image is missing, unreadable or too large.
         """
-        from sim4seg.data.images import decode_image
-
         if not path.is_file():
             raise Sim4SegError("there is no such image", where=str(path), remedy="check the path")
         limits = self.limits
         # The model sees what it saw in training, the reduced image; the user gets a mask that fits the file.
-        seen = decode_image(path, max_pixels=limits.max_pixels, max_side=limits.max_side)
+        # A copy, because PyTorch warns of arrays that it could not write to.
+        seen = decode_image(path, max_pixels=limits.max_pixels, max_side=limits.max_side).copy()
         own = decode_image(path, max_pixels=limits.max_pixels, max_side=limits.max_pixels)
         return self.predict_pixels(seen, question, tts, own)
 
