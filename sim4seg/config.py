@@ -125,13 +125,19 @@ class Region(Section):
 
 
 class LossWeights(Section):
-    """Weights of the training loss; ``region`` and ``iou`` are ours (docs/decisions.md), 0 in the paper."""
+    """Weights of the training loss.
+
+    ``region``, ``iou`` and ``conclusion`` are ours, for training from scratch (docs/decisions.md); the paper's loss is
+    the first three alone: 1, 2, 0.5, and 0, 0, 1 for ours.
+    """
 
     text: Annotated[float, Field(ge=0)] = 1.0
     bce: Annotated[float, Field(ge=0)] = 2.0
     dice: Annotated[float, Field(ge=0)] = 0.5
     region: Annotated[float, Field(ge=0)] = 0.5
     iou: Annotated[float, Field(ge=0)] = 0.1
+    conclusion: Annotated[float, Field(gt=0)] = 4.0
+    """How many times a token of the diagnosis counts in the text loss."""
 
 
 class Train(Section):

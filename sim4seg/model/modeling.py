@@ -115,6 +115,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         sam_pixel_values: Tensor,
         sam_extent: Tensor,
         labels: Tensor | None = None,
+        conclusion: Tensor | None = None,
         mask_labels: Tensor | None = None,
         **_: Any,
     ) -> Sim4SegOutput:
@@ -127,6 +128,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             sam_pixel_values: (B, 3, S, S), image at the top left, padding 0.
             sam_extent: (B, 2) height and width share of the image in SAM's square.
             labels: (B, L), -100 where no text loss is taken.
+            conclusion: (B, L), 1 on the tokens of the diagnosis; they count ``loss.conclusion`` times.
             mask_labels: (B, S, S) in {0, 1} in SAM's frame.
         """
         states = self.states(input_ids, attention_mask, pixel_values)
@@ -138,7 +140,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         )
         parts: dict[str, Tensor] = {}
         if labels is not None:
-            parts["text"] = self._text_loss(states, labels)
+            parts["text"] = self._text_loss(states, labels, conclusion)
         if mask_labels is not None:
             parts |= self._mask_losses(logits, predicted_iou, scores, mask_labels, sam_extent)
         loss = sum(self.config.loss[name] * part for name, part in parts.items()) if parts else None
@@ -150,12 +152,16 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             parts={name: part.detach() for name, part in parts.items()},
         )
 
-    def _text_loss(self, states: Tensor, labels: Tensor) -> Tensor:
+    def _text_loss(self, states: Tensor, labels: Tensor, conclusion: Tensor | None) -> Tensor:
         """Next-token cross entropy over the answer only; logits are computed only where they are scored."""
         target = labels[:, 1:]
         scored = target != -100
         logits = self.lvlm.lm_head(states[:, :-1][scored])
-        return F.cross_entropy(logits.float(), target[scored])
+        losses = F.cross_entropy(logits.float(), target[scored], reduction="none")
+        if conclusion is None:
+            return losses.mean()
+        weights = 1 + (self.config.loss["conclusion"] - 1) * conclusion[:, 1:][scored]
+        return (losses * weights).sum() / weights.sum()
 
     def _mask_losses(
         self, logits: Tensor, predicted_iou: Tensor, scores: Tensor, target: Tensor, extent: Tensor

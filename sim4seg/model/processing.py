@@ -115,7 +115,8 @@ class Sim4SegProcessor:
         """Token ids; with answers padded on the right and with labels, without them on the left (to be continued).
 
         Returns:
-            input_ids and attention_mask (B, L); with answers also labels (B, L), -100 outside the answer.
+            input_ids and attention_mask (B, L); with answers also labels (B, L), -100 outside the answer, and
+            conclusion (B, L), 1 on the tokens of the diagnosis (after the last ": ") and the end token.
         """
         prompts = [self._ids(self.prompt(question)) for question in questions]
         if answers is None:
@@ -124,9 +125,12 @@ class Sim4SegProcessor:
         full = [ids + self._ids(" " + text) + [eos] for ids, text in zip(prompts, answers, strict=True)]
         batch = self._pad(full, left=False)
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-        for row, ids in enumerate(prompts):
+        conclusion = torch.zeros(labels.shape)
+        for row, (ids, answer) in enumerate(zip(prompts, answers, strict=True)):
             labels[row, : len(ids)] = -100
-        return {**batch, "labels": labels}
+            diagnosis = 1 + len(self._ids(" " + answer.rpartition(": ")[2]))
+            conclusion[row, len(full[row]) - diagnosis : len(full[row])] = 1
+        return {**batch, "labels": labels, "conclusion": conclusion}
 
     def text_until_seg(self, questions: list[str], answers: list[list[int]]) -> dict[str, Tensor]:
         """Prompts followed by generated ids up to their first ``[SEG]``, which is appended where it is missing.
