@@ -1,0 +1,73 @@
+"""Write, criticise, write again: a reasoning text for every row of the manifest, with its provenance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sim4seg.atomic import write_json
+from sim4seg.config import GenerateCot
+from sim4seg.cot.critic import criticise
+from sim4seg.cot.measure import measure
+from sim4seg.cot.provider import CotCase, CotProvider, open_provider
+from sim4seg.data.manifest import read_manifest, write_manifest
+from sim4seg.data.progress import with_progress
+from sim4seg.data.shards import ShardReader
+
+ACCEPTED = "accepted"
+
+
+def generate_cot(
+    seed: int, params: GenerateCot, manifest: Path, shards: Path, manifest_out: Path, report: Path
+) -> None:
+    """Fill the ``cot`` columns and write the manifest anew; row by row, each from its own random stream.
+
+    Raises:
+        ConfigError: unknown provider.
+        DataError: manifest or shards cannot be read.
+    """
+    provider = open_provider(params.provider)
+    frame = read_manifest(manifest)
+    reader = ShardReader(shards)
+    rivals = {dataset: sorted(set(rows["label"])) for dataset, rows in frame.groupby("dataset")}
+    written = []
+    for row in with_progress(_rows(frame), "reasoning", total=len(frame)):
+        image, mask = reader.image(row["shard"], row["row"]), reader.mask(row["shard"], row["row"])
+        others = tuple(label for label in rivals[row["dataset"]] if label != row["label"])
+        case = CotCase(image, mask, row["modality"], row["question"], row["label"], others, measure(image, mask))
+        written.append({**row, "cot_provider": params.provider, **_write(provider, case, params, seed, row["id"])})
+    result = pd.DataFrame(written)
+    write_manifest(manifest_out, result)
+    write_json(report, _report(result, params))
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for row in frame.to_dict("records"):
+        yield {str(name): value for name, value in row.items()}
+
+
+def _write(provider: CotProvider, case: CotCase, params: GenerateCot, seed: int, sample: str) -> dict[str, Any]:
+    """The first text that the critic accepts, else the last one with the objections to it."""
+    rng = np.random.default_rng([seed, int(sample[:12], 16)])
+    text, objections, attempt = "", ["never written"], 0
+    while objections and attempt < params.max_attempts:
+        attempt += 1
+        text = provider.write(case, attempt, rng)
+        objections = criticise(text, case)
+    return {"cot": text, "cot_verdict": "; ".join(objections) or ACCEPTED, "cot_attempts": attempt}
+
+
+def _report(frame: pd.DataFrame, params: GenerateCot) -> dict[str, Any]:
+    words = frame["cot"].str.split().str.len()
+    return {
+        "provider": params.provider,
+        "texts": len(frame),
+        "accepted": int((frame["cot_verdict"] == ACCEPTED).sum()),
+        "attempts": {str(k): v for k, v in sorted(Counter(frame["cot_attempts"].tolist()).items())},
+        "words": {"min": int(words.min()), "mean": round(float(words.mean()), 1), "max": int(words.max())},
+    }
