@@ -114,15 +114,13 @@ def _opacity(rng: np.random.Generator, chest: _Chest, lung: Blob, label: str) ->
         border = waves(rng, 0.03 if label == "nodule" else 0.05, (2, 3, 4))
         distance = Blob(centre, (radius, radius), 0.0, border).distance(chest.shape)
         chest.image += soft(distance, 3 * chest.scale) * np.clip(np.float32(0.92) - chest.image, 0.0, 1)
-        found: Mask = distance > 0
-    return found
+        return np.asarray(distance > 0)
     stretch = rng.uniform(1.1, 1.4)
     blob = Blob(centre, (radius / stretch, radius * stretch), rng.uniform(-0.5, 0.5), waves(rng, 0.16, (3, 5, 7)))
     distance = np.minimum(blob.distance(chest.shape), lung.distance(chest.shape) + 4 * chest.scale)
     patchy = 0.66 + 0.16 * clouds(rng, chest.shape, 8)
     chest.image += soft(distance, 9 * chest.scale) * np.clip(patchy - chest.image, -0.05, 1)
-    found: Mask = distance > 0
-    return found
+    return np.asarray(distance > 0)
 
 
 def _effusion(rng: np.random.Generator, chest: _Chest, lung: Blob) -> Mask:
