@@ -1,0 +1,211 @@
+"""Register a trained model as a version, once."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sim4seg.atomic import write_json
+from sim4seg.config import Register
+from sim4seg.digest import digest_directory, digest_file, digest_json
+from sim4seg.errors import RegistryError
+from sim4seg.registry.card import model_card
+from sim4seg.registry.store import (
+    CANDIDATE,
+    DATA_DIGEST,
+    EVIDENCE,
+    IDENTITY,
+    MODEL_DIGEST,
+    WEIGHTS,
+    Store,
+    explained,
+    locked,
+)
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+TICKET = "data/gates/gate_cot.json"
+REQUIRED = ("reports/metrics.json", "reports/gate_data.json", "reports/gate_cot.json", TICKET, "params.yaml")
+OPTIONAL = ("reports/results.md", "dvc.lock", "source.snapshot.json")
+"""Not there when a stage is tried by hand; a version without them says so in its tags."""
+RUNTIME = ("torch", "torchvision", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "pillow", "pydicom")
+"""Pinned in the version's requirements. sim4seg itself is not: a package index may hold a stranger by that name."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registered version.
+
+    Attributes:
+        name: registered model.
+        version: its number, as the registry writes it.
+        digest: SHA-256 of the model directory.
+    """
+
+    name: str
+    version: str
+    digest: str
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RegistryError(
+            f"cannot register without this file: {error}", where=str(path), remedy="run `dvc repro` up to here first"
+        ) from error
+    if not isinstance(value, dict):
+        raise RegistryError("not a JSON object", where=str(path), remedy="run the stage that writes it again")
+    return value
+
+
+def _commit(workspace: Path) -> str:
+    """Git commit, with "+changes" if tracked files differ from it; "none" outside a work tree."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=workspace, capture_output=True, text=True, timeout=60, check=True
+        ).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+
+
+def _tags(model: str, metrics: Mapping[str, Any], weights: str, workspace: Path) -> dict[str, str]:
+    def file(name: str) -> str:
+        path = workspace / name
+        return digest_file(path) if path.is_file() else "none"
+
+    return {
+        IDENTITY: digest_json({"model": model, "metrics": digest_json(metrics)}),
+        MODEL_DIGEST: model,
+        DATA_DIGEST: str(_read_json(workspace / TICKET).get("data", "none")),
+        WEIGHTS: weights,
+        "sim4seg.git_commit": _commit(workspace),
+        "sim4seg.dvc_lock_sha256": file("dvc.lock"),
+        "sim4seg.params_sha256": file("params.yaml"),
+    }
+
+
+def _numbers(value: Any, path: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from _numbers(value[key], f"{path}/{key}" if path else str(key))
+    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        yield path, float(value)
+
+
+def _save_pyfunc(model_dir: Path, folder: Path) -> None:
+    """The model in MLflow's layout: code, safetensors directory, requirements; no pickle, nothing looked up online."""
+    from mlflow.models import ModelSignature
+    from mlflow.pyfunc import save_model
+    from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
+
+    def column(name: str, kind: DataType) -> ColSpec:
+        return ColSpec(kind, name)
+
+    save_model(
+        path=str(folder),
+        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+        artifacts={"model": str(model_dir.resolve())},
+        signature=ModelSignature(
+            inputs=Schema([ColSpec(AnyType(), "image"), column("question", DataType.string)]),
+            outputs=Schema(
+                [
+                    ColSpec(DataType.string, "diagnosis", required=False),
+                    column("text", DataType.string),
+                    column("confidence", DataType.double),
+                    column("mask", DataType.binary),
+                ]
+            ),
+        ),
+        pip_requirements=[f"{package}=={installed(package).split('+')[0]}" for package in RUNTIME],
+    )
+
+
+def _copy_evidence(workspace: Path, folder: Path, card: str) -> None:
+    folder.mkdir()
+    for name in (*REQUIRED, *OPTIONAL):
+        # Both the gate's report and its ticket are called gate_cot.json; the ticket is in the tags.
+        if name != TICKET and (workspace / name).is_file():
+            shutil.copyfile(workspace / name, folder / Path(name).name)
+    (folder / "model_card.md").write_text(card, encoding="utf-8")
+
+
+def _close_unfinished(store: Store, experiment: str, identity: str) -> None:
+    """Runs that were killed before their version was made are marked; nothing refers to them."""
+    for run in store.client.search_runs([experiment], f"tags.\"{IDENTITY}\" = '{identity}' and status = 'RUNNING'"):
+        store.client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _new_version(
+    store: Store, model_dir: Path, metrics: Mapping[str, Any], tags: dict[str, str], card: str
+) -> ModelVersion:
+    """Upload everything, then make the version: the last step, so that a version is always whole."""
+    from mlflow.entities import Metric
+    from mlflow.exceptions import MlflowException
+
+    client = store.client
+    experiment = store.experiment()
+    _close_unfinished(store, experiment, tags[IDENTITY])
+    run = client.create_run(experiment, tags=tags, run_name=tags[IDENTITY][:12])
+    with tempfile.TemporaryDirectory() as scratch:
+        _save_pyfunc(model_dir, Path(scratch) / "model")
+        _copy_evidence(store.workspace, Path(scratch) / EVIDENCE, card)
+        client.log_artifacts(run.info.run_id, scratch)
+    figures = [Metric(key, value, run.info.start_time, 0) for key, value in _numbers(metrics, "")]
+    client.log_batch(run.info.run_id, metrics=figures)
+    try:
+        client.create_registered_model(store.name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"{run.info.artifact_uri}/model"
+    return client.create_model_version(store.name, source, run.info.run_id, tags=tags, description=card)
+
+
+def register_model(params: Register, model_dir: Path, out: Path, workspace: Path = Path()) -> Registration:
+    """Register the model directory as a version and give it the alias ``candidate``.
+
+    A model with the same files and the same metrics is not registered again: its version is returned. Killed at any
+    moment, the same call finishes the work.
+
+    Args:
+        params: the ``register`` section.
+        model_dir: what training wrote: safetensors, configuration, tokenizer.
+        out: JSON file to write, ``{"name", "version", "digest"}``.
+        workspace: project folder with ``reports/``, ``data/gates/``, ``params.yaml``, ``dvc.lock``.
+
+    Raises:
+        RegistryError: a file that a version must carry is missing, or the store failed.
+    """
+    if not (model_dir / "config.json").is_file():
+        raise RegistryError("there is no trained model", where=str(model_dir), remedy="run `dvc repro train`")
+    read = {name: _read_json(workspace / name) for name in REQUIRED if name.endswith(".json")}
+    metrics = read["reports/metrics.json"]
+    digest = digest_directory(model_dir)
+    tags = _tags(digest, metrics, f"artifacts/{model_dir.resolve().name}", workspace)
+    card = model_card(params.name, tags, metrics)
+    with locked(workspace):
+        store = Store(params.name, workspace, create=True)
+        same = [version for version in store.versions() if version.tags.get(IDENTITY) == tags[IDENTITY]]
+        with explained(store.uri):
+            version = same[0] if same else _new_version(store, model_dir, metrics, tags, card)
+            store.client.set_terminated(str(version.run_id), "FINISHED")
+        store.weights(version)
+        store.set_alias(CANDIDATE, version)
+    registration = Registration(params.name, str(version.version), digest)
+    write_json(out, {"name": registration.name, "version": registration.version, "digest": digest})
+    return registration

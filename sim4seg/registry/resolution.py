@@ -1,0 +1,55 @@
+"""From the name of a model to a folder with its files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sim4seg.digest import digest_directory
+from sim4seg.errors import RegistryError
+from sim4seg.registry.store import CANDIDATE, CHAMPION, Store
+
+_URI = re.compile(r"models:/(?P<name>[A-Za-z0-9_.-]+)(?:@(?P<alias>[A-Za-z0-9_-]+)|/(?P<version>[0-9]+))")
+
+
+def resolve(uri: str | Path, workspace: Path = Path()) -> tuple[Path, str]:
+    """The local model directory that ``uri`` names, and its version label.
+
+    Args:
+        uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or a folder.
+        workspace: project folder, for the local registry.
+
+    Returns:
+        The directory, and "NAME/VERSION", or "sha256:" and 12 digits for a folder that is not registered.
+
+    Raises:
+        RegistryError: nothing of that name, or the stored files are not those that were registered.
+    """
+    text = str(uri)
+    if not text.startswith("models:"):
+        folder = Path(uri)
+        if not folder.is_dir():
+            raise RegistryError("there is no such model folder", where=text, remedy="check the path")
+        return folder, f"sha256:{digest_directory(folder)[:12]}"
+    match = _URI.fullmatch(text)
+    if match is None:
+        raise RegistryError(
+            f"cannot read {text!r} as a registered model",
+            remedy="give models:/NAME@champion, models:/NAME@candidate or models:/NAME/VERSION",
+        )
+    store = Store(match["name"], workspace)
+    if match["version"]:
+        version = store.version(match["version"])
+    else:
+        found = store.alias(match["alias"])
+        if found is None:
+            raise RegistryError(
+                f"{match['name']} has no {match['alias']} yet",
+                where=store.uri,
+                remedy={
+                    CHAMPION: "promote a version: `python -m flows.promote`",
+                    CANDIDATE: "register one: `dvc repro register`",
+                }.get(match["alias"], f"use @{CHAMPION} or @{CANDIDATE}"),
+            )
+        version = found
+    return store.weights(version), f"{match['name']}/{version.version}"
