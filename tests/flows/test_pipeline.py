@@ -1,0 +1,78 @@
+"""The flow on a miniature DVC project, with the real DVC and the real Prefect."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.graph import downstream, read_graph
+
+ROOT = Path(__file__).parents[2]
+DVC_YAML = """stages:
+  last:
+    cmd: python -c "print('last ran'); open('last.txt','w').write(open('ticket.txt').read())"
+    deps: [ticket.txt]
+    outs: [last.txt]
+  gate_small:
+    cmd: python gate.py
+    deps: [gate.py, first.txt]
+    outs: [ticket.txt]
+    metrics:
+      - reports/gate_small.json: {cache: false}
+  first:
+    cmd: python -c "print('first ran'); open('first.txt','w').write(open('in.txt').read())"
+    deps: [in.txt]
+    outs: [first.txt]
+"""
+GATE = """import json, sys
+text = open('first.txt').read()
+if 'crash' in text:
+    sys.exit('boom')
+good = 'bad' not in text
+row = {'name': 'no_bad_rows', 'success': good, 'observed': 1, 'rows': ['r7']}
+json.dump({'success': good, 'expectations': [row]}, open('reports/gate_small.json', 'w'))
+if not good:
+    sys.exit(3)
+open('ticket.txt', 'w').write('passed ' + text)
+"""
+
+
+def run(root, *command):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=root, env=environment, capture_output=True, text=True, timeout=120
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def project(tmp_path):
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert run(tmp_path, "dvc", "init", "-q")[0] == 0
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "dvc.yaml").write_text(DVC_YAML)
+    (tmp_path / "gate.py").write_text(GATE)
+    (tmp_path / "in.txt").write_text("good")
+    return tmp_path
+
+
+def test_order_and_what_lies_downstream(project):
+    graph = read_graph(project / "dvc.yaml")
+    assert list(graph) == ["first", "gate_small", "last"]
+    assert downstream(graph, {"gate_small"}) == {"gate_small", "last"}
+
+
+def test_done_then_refused_then_crashed(project):
+    code, text = run(project, "flows.pipeline", "--no-promote")
+    assert code == 0, text
+    assert "first ran" in text and (project / "last.txt").read_text() == "passed good"
+    code, text = run(project, "flows.pipeline", "--no-promote")
+    assert code == 0 and text.count("up to date") == 3, text
+    (project / "in.txt").write_text("bad")
+    code, text = run(project, "flows.pipeline", "--no-promote")
+    assert code == 3 and "gate_small refused" in text and "r7" in text and "last ran" not in text, text
+    (project / "in.txt").write_text("crash")
+    code, text = run(project, "flows.pipeline", "--no-promote")
+    assert code == 1 and "stage gate_small failed" in text and "refused" not in text, text
