@@ -26,7 +26,8 @@ os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
 
 from prefect import flow, task  # noqa: E402
 from prefect.artifacts import create_markdown_artifact  # noqa: E402
-from prefect.states import Failed, State  # noqa: E402
+from prefect.client.schemas.objects import State  # noqa: E402
+from prefect.states import Failed  # noqa: E402
 
 from flows.graph import changed_stages, downstream, read_graph, reproduce  # noqa: E402
 
@@ -81,7 +82,7 @@ def pipeline(force: bool = False, promotion: bool = True) -> State[Any] | str:
         print(f"[{number}/{len(graph)}] {stage}{'' if stage in due else ': up to date'}", flush=True)
         if stage not in due:
             continue
-        state = task(run_stage, name=stage)(stage, force, return_state=True)
+        state = task(name=stage)(run_stage)(stage, force, return_state=True)
         if state.is_failed():
             error = state.result(raise_on_failure=False)
             print(f"\n{error}\n", file=sys.stderr)

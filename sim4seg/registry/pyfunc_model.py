@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sim4seg.inference.predictor import Prediction, Predictor
 
 
-class Sim4SegPyfunc(PythonModel):  # type: ignore[misc]  # MLflow's base class is untyped
+class Sim4SegPyfunc(PythonModel):
     """Questions about images, one a row.
 
     Input columns: ``image``, path or bytes of a PNG, JPEG, BMP, TIFF or DICOM file; ``question``.
