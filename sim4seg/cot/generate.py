@@ -63,7 +63,7 @@ def _write(provider: CotProvider, case: CotCase, params: GenerateCot, seed: int,
 
 
 def _report(frame: pd.DataFrame, params: GenerateCot) -> dict[str, Any]:
-    words = frame["cot"].str.split().str.len()
+    words = frame["cot"].map(lambda text: len(str(text).split()))
     return {
         "provider": params.provider,
         "texts": len(frame),

@@ -37,7 +37,8 @@ WORDS: dict[str, tuple[str, ...]] = {
 def phrases() -> dict[str, Any]:
     """The wordings of phrases.yaml."""
     text = (Path(__file__).parent / "phrases.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)  # type: ignore[no-any-return]
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
 
 
 def _article(word: str) -> str:
@@ -82,7 +83,7 @@ def all_phrases() -> list[str]:
     longest = max(map(len, WORDS.values()))
     for index in range(max(longest, len(MODALITIES))):
         values = {name: options[index % len(options)] for name, options in WORDS.items()}
-        findings = Findings(**values, parts=1 + index % 2)  # type: ignore[arg-type]
+        findings = Findings(**values, parts=1 + index % 2)
         slots = _slots(MODALITIES[index % len(MODALITIES)], findings, "")
         for step in ("firstly", "secondly", "thirdly", "normal_secondly", "normal_thirdly", "finally"):
             texts += [text.format(**slots) for text in words[step]]

@@ -59,6 +59,6 @@ def read_manifest(path: Path | str) -> pd.DataFrame:
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
         raise DataError(f"the manifest lacks columns: {', '.join(missing)}", where=str(path), remedy=remedy)
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     frame["synonyms"] = [list(names) for names in frame["synonyms"]]
     return frame

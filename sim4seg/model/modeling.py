@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,15 +44,16 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
     base_model_prefix = "sim4seg"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _tied_weights_keys = {}  # noqa: RUF012  # the LVLM declares its own
+    _tied_weights_keys: ClassVar[dict[str, str]] = {}  # the LVLM declares its own
 
     def __init__(self, config: Sim4SegConfig) -> None:
         super().__init__(config)
         self.lvlm = AutoModelForImageTextToText.from_config(config.lvlm_config)
         if config.vision_conv_stem:
             self._use_conv_stem()
-        self.segmenter = Segmenter(config.sam)
-        hidden, dim = config.lvlm_config.text_config.hidden_size, config.sam["prompt_dim"]
+        sam = cast(dict[str, Any], config.sam)
+        self.segmenter = Segmenter(sam)
+        hidden, dim = cast(Any, config.lvlm_config).text_config.hidden_size, sam["prompt_dim"]
         self.projection = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, dim))
         self.post_init()
 
@@ -161,7 +162,8 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         if conclusion is None:
             return losses.mean()
         weights = 1 + (self.config.loss["conclusion"] - 1) * conclusion[:, 1:][scored]
-        return (losses * weights).sum() / weights.sum()
+        loss: Tensor = (losses * weights).sum() / weights.sum()
+        return loss
 
     def _mask_losses(
         self, logits: Tensor, predicted_iou: Tensor, scores: Tensor, target: Tensor, extent: Tensor

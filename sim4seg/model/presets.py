@@ -17,15 +17,15 @@ from sim4seg.model.processing import Frames, Sim4SegProcessor
 def _tiny(tokenizer: PreTrainedTokenizerBase) -> tuple[Sim4SegConfig, Frames]:
     """Trained from scratch on a CPU in minutes: 16x16 image tokens, SAM at 256 px."""
     vision = CLIPVisionConfig(
-        hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, image_size=128, patch_size=8
+        hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4, image_size=128, patch_size=8
     )
     text = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=160,
         intermediate_size=448,
         num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        num_attention_heads=5,
+        num_key_value_heads=5,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
@@ -45,7 +45,7 @@ def _tiny(tokenizer: PreTrainedTokenizerBase) -> tuple[Sim4SegConfig, Frames]:
         "image_size": 256,
         "embed_dim": 160,
         "depth": 4,
-        "num_heads": 4,
+        "num_heads": 5,
         "global_attn_indexes": [1, 3],
         "window_size": 8,
         "prompt_dim": 128,

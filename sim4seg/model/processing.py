@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def _letterbox(pixels: Tensor, side: int, mean: tuple[float, ...], std: tuple[fl
     Returns:
         (3, side, side) pixels and (2,) height and width share that the image fills.
     """
-    height, width = _fit(*pixels.shape[-2:], side)
+    height, width = _fit(pixels.shape[-2], pixels.shape[-1], side)
     resized = F.interpolate(pixels, size=(height, width), mode="bilinear", align_corners=False, antialias=True)[0]
     normal = (resized - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     square = F.pad(normal, (0, side - width, 0, side - height))
@@ -82,8 +83,8 @@ class Sim4SegProcessor:
     @classmethod
     def from_pretrained(cls, directory: Path | str) -> Sim4SegProcessor:
         """Read what :meth:`save_pretrained` wrote."""
-        values = json.loads((Path(directory) / "processor.json").read_text(encoding="utf-8"))
-        frames = Frames(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        values: dict[str, Any] = json.loads((Path(directory) / "processor.json").read_text(encoding="utf-8"))
+        frames = Frames(**{k: cast(Any, tuple(v) if isinstance(v, list) else v) for k, v in values.items()})
         return cls(load_tokenizer(directory), frames)
 
     def prompt(self, question: str) -> str:
@@ -162,7 +163,7 @@ class Sim4SegProcessor:
         side = self.frames.sam_size
         rows = []
         for mask in masks:
-            height, width = _fit(*mask.shape, side)
+            height, width = _fit(mask.shape[0], mask.shape[1], side)
             pixels = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
             share = F.interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)[0, 0]
             rows.append(F.pad((share >= 0.5).float(), (0, side - width, 0, side - height)))
@@ -171,7 +172,7 @@ class Sim4SegProcessor:
     def probabilities(self, logits: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
         """Mask logits (P, P) in SAM's padded frame to foreground probability (H, W) of the image itself."""
         side = self.frames.sam_size
-        height, width = _fit(*size, side)
+        height, width = _fit(size[0], size[1], side)
         full = F.interpolate(logits[None, None].float(), size=(side, side), mode="bilinear", align_corners=False)
         own = F.interpolate(full[..., :height, :width], size=size, mode="bilinear", align_corners=False)
         return own[0, 0].sigmoid().numpy()

@@ -8,6 +8,8 @@ The published code assumes the two frames are equal and loses the right and bott
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,7 +25,8 @@ def similarity(image_tokens: Tensor, seg: Tensor) -> Tensor:
     Returns:
         (B, T), same dtype. The scale does not change the order of the tokens.
     """
-    return torch.einsum("btc,bc->bt", image_tokens, seg) / image_tokens.shape[-1] ** 0.5
+    scores: Tensor = torch.einsum("btc,bc->bt", image_tokens, seg)
+    return scores.div(math.sqrt(image_tokens.shape[-1]))
 
 
 def _cell_points(grid: int, points: int, like: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class ConvStem(nn.Sequential):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, D, s, s), or (B, s, s, D) where ``channels_last`` (SAM's order)."""
-        features = super().forward(pixels)
+        features: Tensor = super().forward(pixels)  # type: ignore[no-untyped-call]
         return features.permute(0, 2, 3, 1) if self.channels_last else features
 
 

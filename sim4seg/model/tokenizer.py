@@ -64,4 +64,4 @@ def load_tokenizer(directory: Path | str) -> PreTrainedTokenizerBase:
                 where=str(directory),
                 remedy=f"add {token} as a special token and resize the model's embeddings",
             )
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer

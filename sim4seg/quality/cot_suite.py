@@ -18,7 +18,7 @@ def _derive(frame: pd.DataFrame) -> pd.DataFrame:
     frame["place"] = frame["dataset"].astype(str) + ":" + frame["key"].astype(str)
     texts = frame["cot"].fillna("")
     frame["seg_count"] = texts.str.count(r"\[SEG\]")
-    frame["words"] = texts.str.split().str.len()
+    frame["words"] = texts.map(lambda text: len(str(text).split()))
     frame["concludes"] = [t.endswith(f": {x}") for t, x in zip(texts, frame["label"], strict=True)]
     frame["rejected"] = (frame["cot_verdict"] != ACCEPTED).astype(float)
     return frame

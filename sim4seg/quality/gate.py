@@ -23,6 +23,7 @@ silence()  # Great Expectations calls home when a context is made, unless told n
 
 import great_expectations as gx  # noqa: E402
 from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult  # noqa: E402
+from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: E402
 from great_expectations.expectations.expectation import Expectation  # noqa: E402
 from great_expectations.render.renderer import ValidationResultsPageRenderer  # noqa: E402
 from great_expectations.render.view import DefaultJinjaPageView  # noqa: E402
@@ -68,7 +69,7 @@ def run_gate(name: str, suite: Suite, thresholds: BaseModel, paths: GatePaths) -
     """
     frame, checks = suite(read_manifest(paths.manifest), thresholds)
     result = _validate(frame, checks)
-    outcomes = {outcome.expectation_config.meta["check"]: outcome for outcome in result.results}
+    outcomes = {_config(outcome).meta["check"]: outcome for outcome in result.results}
     found = [_summary(check, outcomes[check.name], len(frame)) for check in checks]
     report = {
         "success": all(one["success"] for one in found),
@@ -101,9 +102,14 @@ def refusal(name: str, failed: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _config(outcome: Any) -> Any:
+    """The configuration of the expectation that an outcome belongs to."""
+    return outcome.expectation_config
+
+
 def _validate(frame: pd.DataFrame, checks: list[Check]) -> ExpectationSuiteValidationResult:
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     asset = context.data_sources.add_pandas("manifest").add_dataframe_asset("rows")
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
     for check in checks:

@@ -26,5 +26,5 @@ def merge_lora(model: Sim4SegForConditionalGeneration) -> None:
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, LoraLayer):
-                child.merge()  # type: ignore[attr-defined]
+                child.merge()
                 setattr(module, name, child.get_base_layer())

@@ -48,7 +48,7 @@ class Sim4SegTrainer(Trainer):  # type: ignore[misc]
         model.train()
         metrics = {"eval_giou": float(scores.double().mean())}
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 

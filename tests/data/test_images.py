@@ -42,9 +42,16 @@ def test_transparency_lies_on_black(tmp_path):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path, orientation):
     upright = texture(1, (20, 30, 3))
-    undo = {1: lambda a: a, 2: np.fliplr, 3: lambda a: a[::-1, ::-1], 4: np.flipud,
-            5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a, 1), 7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-            8: lambda a: np.rot90(a, -1)}[orientation]
+    undo = {
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: a[::-1, ::-1],
+        4: np.flipud,
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }[orientation]
     picture = Image.fromarray(np.ascontiguousarray(undo(upright)))
     exif = picture.getexif()
     exif[0x0112] = orientation

@@ -177,7 +177,9 @@ def test_the_same_image_twice_is_dropped_and_near_duplicates_share_a_group(tmp_p
 def test_dicom_images_are_read_and_no_patient_name_leaves(tmp_path):
     folder = generic(tmp_path / "raw")
     (folder / "images/003.png").unlink()
-    dicom(folder / "images/003.dcm", texture(3, (48, 64)).astype(int) * 9, "MONOCHROME1", PatientName="DOE^JANE^PLANTED")
+    dicom(
+        folder / "images/003.dcm", texture(3, (48, 64)).astype(int) * 9, "MONOCHROME1", PatientName="DOE^JANE^PLANTED"
+    )
     table = folder / "labels.csv"
     table.write_text(table.read_text().replace("003.png", "003.dcm"))
     where = run(tmp_path)
@@ -298,5 +300,11 @@ def test_phantoms_do_not_depend_on_workers(tmp_path):
     params = Fetch(phantoms=PhantomCounts(train=2, val=1, test=1, size=96))
     write_snapshot(tmp_path / "s.json", Snapshot(kind="phantoms"))
     for workers in (1, 2):
-        fetch(Base(workers=workers), params, snapshot=tmp_path / "s.json", out=tmp_path / f"raw{workers}", work=tmp_path / "w")
+        fetch(
+            Base(workers=workers),
+            params,
+            snapshot=tmp_path / "s.json",
+            out=tmp_path / f"raw{workers}",
+            work=tmp_path / "w",
+        )
     assert digest_directory(tmp_path / "raw1") == digest_directory(tmp_path / "raw2")

@@ -58,7 +58,15 @@ def test_near_duplicates_are_found_and_others_are_not():
     image = texture(1, (64, 80, 3))
     brighter = np.clip(image.astype(int) + 12, 0, 255).astype(np.uint8)
     smaller = image[::2, ::2]
-    pictures = [image, texture(2), brighter, texture(3), smaller, np.full((9, 9), 7, np.uint8), np.full((9, 9), 90, np.uint8)]
+    pictures = [
+        image,
+        texture(2),
+        brighter,
+        texture(3),
+        smaller,
+        np.full((9, 9), 7, np.uint8),
+        np.full((9, 9), 90, np.uint8),
+    ]
     codes, thumbnails = zip(*[perceptual_hash(p) for p in pictures], strict=True)
     pairs = set(near_pairs(np.array(codes, dtype=np.uint64), np.stack(thumbnails), 4))
     assert pairs == {(0, 2), (0, 4), (2, 4)}

@@ -126,7 +126,7 @@ def _within(rng: np.random.Generator, blob: Blob, reach: float) -> tuple[float, 
 
 
 def _artery(rng: np.random.Generator, echo: Field, blob: Blob, shape: Shape) -> Field:
-    """The carotid: round and black like a nodule's cyst, with a bright wall; only where it keeps clear of the nodule."""
+    """The carotid: round and black like a cyst, with a bright wall; only where it keeps clear of the nodule."""
     radius = rng.uniform(9, 14) * unit(shape)
     centre = lesion_centre(rng, shape, (radius, radius), 6)
     apart = np.hypot(centre[0] - blob.centre[0], centre[1] - blob.centre[1])
