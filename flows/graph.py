@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -27,6 +28,11 @@ class StageFailed(Sim4SegError):
 def _names(items: list[Any]) -> list[str]:
     """DVC lists a path as a string or as a mapping with the path as its only key."""
     return [item if isinstance(item, str) else next(iter(item)) for item in items]
+
+
+def _environment() -> dict[str, str]:
+    """The environment in which ``python`` in dvc.yaml is this interpreter, activated or not."""
+    return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
 
 
 def _meets(dependency: str, output: str) -> bool:
@@ -64,7 +70,7 @@ def downstream(graph: dict[str, set[str]], changed: set[str]) -> set[str]:
 
 def changed_stages(graph: dict[str, set[str]]) -> set[str]:
     """The stages that DVC reports as changed; all of them if it cannot say."""
-    done = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True, check=False, env=_environment())
     try:
         status = json.loads(done.stdout)
     except ValueError:
@@ -76,7 +82,13 @@ def _stream(stage: str, force: bool) -> Iterator[str]:
     """Lines of one `dvc repro`, as they come; raises StageFailed at the end if it failed."""
     command = [*DVC, "repro", "--single-item", *(["--force"] if force else []), stage]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        bufsize=1,
+        env=_environment(),
     ) as child:
         assert child.stdout is not None
         yield from child.stdout

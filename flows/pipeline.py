@@ -26,8 +26,9 @@ os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
 
 from prefect import flow, task  # noqa: E402
 from prefect.artifacts import create_markdown_artifact  # noqa: E402
+from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
-from prefect.states import Failed  # noqa: E402
+from prefect.states import Completed, Failed  # noqa: E402
 
 from flows.graph import changed_stages, downstream, read_graph, reproduce  # noqa: E402
 
@@ -73,6 +74,17 @@ def run_stage(stage: str, force: bool) -> None:
         raise GateRefused(f"{stage} refused: {message}", where=str(report), remedy="mend the data listed") from error
 
 
+def stage_task(stage: str, force: bool) -> State[Any]:
+    """:func:`run_stage` as a task: what a user must know ends in the state's message, not in a traceback."""
+    try:
+        run_stage(stage, force)
+    except GateRefused as error:
+        return Failed(name=REFUSED, message=str(error))
+    except Sim4SegError as error:
+        return Failed(message=str(error))
+    return Completed(message=f"{stage} done")
+
+
 @flow(name="sim4seg", log_prints=False)
 def pipeline(force: bool = False, promotion: bool = True) -> State[Any] | str:
     """All stages in order; those that are unchanged, with all they depend on, are not started."""
@@ -82,13 +94,10 @@ def pipeline(force: bool = False, promotion: bool = True) -> State[Any] | str:
         print(f"[{number}/{len(graph)}] {stage}{'' if stage in due else ': up to date'}", flush=True)
         if stage not in due:
             continue
-        state = task(name=stage)(run_stage)(stage, force, return_state=True)
+        state = task(name=stage, cache_policy=NO_CACHE)(stage_task)(stage, force, return_state=True)
         if state.is_failed():
-            error = state.result(raise_on_failure=False)
-            print(f"\n{error}\n", file=sys.stderr)
-            if isinstance(error, GateRefused):
-                return Failed(name=REFUSED, message=error.what)
-            return Failed(message=f"{stage} failed")
+            print(f"\n{state.message}\n", file=sys.stderr)
+            return Failed(name=state.name, message=state.message)
     if RESULTS.is_file():
         create_markdown_artifact(RESULTS.read_text(encoding="utf-8"), key="sim4seg-results", description="Scores")
     return _promote() if promotion else "done"

@@ -200,6 +200,68 @@ def phantoms(
 
 
 @app.command()
+def promote(
+    version: Annotated[int | None, typer.Option(help="Version to promote. Default: the candidate.")] = None,
+) -> None:
+    """Make a registered version the champion if it passes every rule; a refusal says which rule and by how much.
+
+    Examples:
+
+        sim4seg promote
+
+        sim4seg promote --version 3
+    """
+    from sim4seg.config import load_params
+    from sim4seg.registry import promote as promote_version
+
+    print(promote_version(load_params().register_, version=version).message)
+
+
+@app.command()
+def rollback(
+    version: Annotated[int, typer.Argument(help="A former champion.", show_default=False)],
+    why: Annotated[str, typer.Option(help="Reason, for the log.")] = "",
+) -> None:
+    """Make a former champion the champion again.
+
+    Examples:
+
+        sim4seg rollback 2 --why "worse on the new scanner"
+    """
+    from sim4seg.config import load_params
+    from sim4seg.registry import rollback as roll_back
+
+    print(roll_back(load_params().register_, version, why=why).message)
+
+
+@app.command()
+def history(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")] = False,
+) -> None:
+    """Who was champion when, and why, from the promotion log; its hash chain is checked first.
+
+    Examples:
+
+        sim4seg history
+
+        sim4seg history --json
+    """
+    from sim4seg.registry import history as read_history
+
+    entries = read_history()
+    if as_json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=2))
+        return
+    for entry in entries:
+        replaced = f" (was version {entry.replaced})" if entry.replaced else ""
+        print(
+            f"{entry.when}  {entry.action}  {entry.name} version {entry.version}{replaced}  by {entry.who}: {entry.why}"
+        )
+    if not entries:
+        print("no promotion yet")
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")] = False,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -22,7 +23,8 @@ from tests.model.conftest import built, tokenizer  # noqa: F401
 
 RUNNER = CliRunner()
 KEYS = {"diagnosis", "text", "confidence", "mask", "overlay", "similarity", "model_version", "seconds"}
-COMMANDS = ("predict", "doctor", "phantoms", "snapshot")
+COMMANDS = ("predict", "doctor", "phantoms", "snapshot", "promote", "rollback", "history")
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -178,3 +180,13 @@ def test_doctor_finds_a_broken_library(tmp_path: Path, monkeypatch: pytest.Monke
     found = check_libraries(("brokenlibrary",), ("typer",))
     assert found.state == "fail" and "no symbol" in found.message
     assert check_libraries((), ("typer",)).state == "ok"
+
+
+def test_history_promote_and_rollback_say_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    assert "no promotion yet" in RUNNER.invoke(app, ["history"]).output
+    for command in (["promote"], ["rollback", "1"]):
+        refused = RUNNER.invoke(app, command)
+        assert refused.exit_code != 0
+        assert "error:" in refused.output

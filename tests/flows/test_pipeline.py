@@ -42,7 +42,7 @@ open('ticket.txt', 'w').write('passed ' + text)
 def run(root, *command):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=root, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", *command], cwd=root, env=environment, capture_output=True, text=True, timeout=400
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -1,0 +1,124 @@
+"""Training in a process of its own: resumes after kill -9 to the same bytes, learns, and says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sim4seg.config import GenerateCot, Train
+from sim4seg.cot.generate import generate_cot
+from sim4seg.data.manifest import read_manifest, write_manifest
+from sim4seg.digest import digest_directory
+from sim4seg.errors import DataError
+from sim4seg.training.train import TrainPaths, fingerprint, last_checkpoint, train
+from tests.data.pictures import generic
+from tests.data.test_ingest import run
+
+CHILD = """
+import sys
+from pathlib import Path
+from sim4seg.offline import silence
+silence()
+from sim4seg.config import Train
+from sim4seg.training.train import TrainPaths, train
+data, out, lora = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "lora"
+paths = TrainPaths(data / "out/shards", data / "cot.parquet", data / "out/tokenizer", out / "model", out / "train.json",
+                   out / "curve.csv", out / "work")
+train(3, Train(epochs=9, batch_size=2, warmup_steps=5, checkpoints=3, lora=lora), paths)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Twelve samples, ingested, with texts."""
+    root = tmp_path_factory.mktemp("data")
+    generic(root / "raw")
+    where = run(root)
+    generate_cot(5, GenerateCot(), where.manifest, where.shards, root / "cot.parquet", root / "cot.json")
+    return root
+
+
+def start(data: Path, out: Path, lora: str = "") -> subprocess.Popen:
+    out.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, data, out, lora],
+        env=environment,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition, child, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition() and child.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def test_killed_training_resumes_to_the_same_bytes(data, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(data, whole).communicate() and (whole / "model/model.safetensors").is_file()
+
+    def checkpoints():
+        return {p.name for p in killed.glob("work/train-*/checkpoint-*")}
+
+    for name in ("checkpoint-10", "checkpoint-20"):
+        # The folder appears first and is filled after: the kill falls into the middle of the save or soon after.
+        child = start(data, killed)
+        wait_for(lambda name=name: name in checkpoints(), child)
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+        assert not (killed / "model").exists()
+    _, said = start(data, killed).communicate()
+    assert (killed / "model").is_dir(), said
+    for name in ("model", "train.json", "curve.csv"):
+        first, second = whole / name, killed / name
+        if first.is_dir():
+            assert digest_directory(first) == digest_directory(second)
+        else:
+            assert first.read_bytes() == second.read_bytes()
+    assert "resuming from" in said
+    losses = [float(line.split(",")[1]) for line in (whole / "curve.csv").read_text().splitlines()[1:]]
+    assert losses[-1] < losses[0] - 1
+    report = json.loads((whole / "train.json").read_text())
+    assert report["steps"] == 40 or report["steps"] == 30
+
+
+def test_lora_trains_and_leaves_a_plain_checkpoint(data, tmp_path):
+    from sim4seg.model import load
+
+    _, said = start(data, tmp_path / "lora", "lora").communicate()
+    assert (tmp_path / "lora/model").is_dir(), said
+    model, _ = load(tmp_path / "lora/model")
+    assert not [name for name in model.state_dict() if "lora" in name]
+
+
+def test_only_whole_checkpoints_are_resumed(tmp_path):
+    for step, state in ((10, "{}"), (20, "{}"), (30, '{"cut'), (40, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-20"
+    assert last_checkpoint(tmp_path / "nothing") is None
+
+
+def test_the_fingerprint_changes_with_all_that_decides_the_weights(data, tmp_path):
+    paths = TrainPaths(data / "out/shards", data / "cot.parquet", data / "out/tokenizer")
+    base = fingerprint(1, Train(), paths)
+    assert base == fingerprint(1, Train(), paths)
+    assert len({base, fingerprint(2, Train(), paths), fingerprint(1, Train(epochs=1), paths)}) == 3
+
+
+def test_a_missing_split_is_named(data, tmp_path):
+    frame = read_manifest(data / "cot.parquet")
+    write_manifest(tmp_path / "m.parquet", frame[frame["split"] != "val"])
+    paths = TrainPaths(data / "out/shards", tmp_path / "m.parquet", data / "out/tokenizer", work=tmp_path)
+    with pytest.raises(DataError, match="no sample in split 'val'"):
+        train(1, Train(), paths)
