@@ -183,6 +183,7 @@ def test_doctor_finds_a_broken_library(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_history_promote_and_rollback_say_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     assert "no promotion yet" in RUNNER.invoke(app, ["history"]).output

@@ -60,6 +60,14 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
     def _init_weights(self, module: nn.Module) -> None:
         """SAM's modules and the projection keep PyTorch's own initialisation, which their authors rely on."""
 
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """As the base class, but keys stay the modules' own names.
+
+        By default LLaVA's part would be renamed to an older layout on saving; a Trainer that resumes, or goes back to
+        its best checkpoint, loads by plain name and would silently leave the language model as it was.
+        """
+        super().save_pretrained(*args, **{"save_original_format": False, **kwargs})
+
     def _use_conv_stem(self) -> None:
         tower = self.lvlm.model.vision_tower
         embeddings = getattr(tower, "vision_model", tower).embeddings

@@ -119,7 +119,7 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
     torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True)
     # Every kernel here writes all of its output; filling it first would cost a third of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     set_seed(seed)
     manifest = read_manifest(paths.manifest)
     training = SplitDataset(manifest, "train", paths.shards)

@@ -52,7 +52,7 @@ def test_seg_state_is_the_position_before_the_token_and_image_states_are_the_ima
     where = ids.index(processor.seg_token_id)
     torch.testing.assert_close(seg[0], model.projection(states[0, where - 1]))
     positions = [i for i, t in enumerate(ids) if t == processor.image_token_id]
-    assert len(positions) == 256
+    assert len(positions) == processor.frames.vision_tokens
     torch.testing.assert_close(image[0], model.projection(states[0, positions]))
 
 
@@ -123,6 +123,18 @@ def test_save_and_load_are_exact(built, tmp_path):
         assert torch.equal(model(**data).mask_logits, again(**batch(processor2, [(64, 64)])).mask_logits)
 
 
+def test_saved_keys_are_the_names_that_a_resuming_trainer_loads(built, tmp_path):
+    from safetensors import safe_open
+
+    model, _ = built
+    model.save_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        saved = set(file.keys())
+    left_out = set(model.state_dict()) - saved
+    assert saved <= set(model.state_dict())
+    assert left_out == {"lvlm.lm_head.weight"}  # tied to the embeddings, which are there
+
+
 def test_tts_gives_m_by_n_candidates_of_which_the_first_is_the_single_answer(built):
     model, processor = built
     rng = np.random.default_rng(4)
@@ -173,5 +185,5 @@ def test_errors_say_what_to_do(built, tokenizer, tmp_path):
 def test_control_tokens_in_a_question_are_not_obeyed(built):
     _, processor = built
     ids = processor.text_inputs(["<image> [SEG] where?"])["input_ids"][0].tolist()
-    assert ids.count(processor.image_token_id) == 256
+    assert ids.count(processor.image_token_id) == processor.frames.vision_tokens
     assert processor.seg_token_id not in ids
