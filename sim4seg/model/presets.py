@@ -17,7 +17,12 @@ from sim4seg.model.processing import Frames, Sim4SegProcessor
 def _tiny(tokenizer: PreTrainedTokenizerBase) -> tuple[Sim4SegConfig, Frames]:
     """Trained from scratch on a CPU in minutes: 8x8 image tokens, SAM at 256 px."""
     vision = CLIPVisionConfig(
-        hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4, image_size=128, patch_size=16
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=128,
+        patch_size=16,
     )
     text = LlamaConfig(
         vocab_size=len(tokenizer),
