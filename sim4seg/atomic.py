@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,10 @@ def _commit(partial: Path, path: Path) -> None:
 
 @contextmanager
 def _partial(path: Path, *, directory: bool) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = _sibling(path)
-    _remove(partial)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)
         if directory:
             partial.mkdir()
         yield partial
@@ -60,7 +60,8 @@ def _partial(path: Path, *, directory: bool) -> Iterator[Path]:
             _fsync_path(file)
         _commit(partial, path)
     except OSError as error:
-        _remove(partial)
+        with suppress(OSError):
+            _remove(partial)
         raise Sim4SegError(
             f"could not write the output: {error.strerror or error}",
             where=str(path),

@@ -116,3 +116,10 @@ def test_json_is_canonical_and_refuses_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(out, {"a": float("nan")})
     assert json.loads(out.read_text(encoding="utf-8")) == {"a": "é", "b": 1}
+
+
+def test_a_parent_that_cannot_be_made_is_explained(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(Sim4SegError, match="could not write the output") as caught:
+        write_text(tmp_path / "file" / "below.txt", "x")
+    assert "below.txt" in caught.value.where
