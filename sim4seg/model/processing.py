@@ -43,7 +43,7 @@ class Frames:
 
 def _as_tensor(image: Image) -> Tensor:
     """(H, W) or (H, W, 3) uint8 -> (1, 3, H, W) float in [0, 1]."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).float() / 255
+    pixels = torch.from_numpy(np.array(image)).float() / 255  # a copy: decoded images are read-only
     return (pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1))[None]
 
 
