@@ -5,6 +5,7 @@ Everything is written to a sibling temporary path, flushed to the disk, then ren
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -35,15 +36,32 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _flush(partial: Path) -> None:
+    for file in sorted(p for p in partial.rglob("*") if p.is_file()) if partial.is_dir() else [partial]:
+        _fsync_path(file)
+
+
 def _commit(partial: Path, path: Path) -> None:
     """Rename ``partial`` to ``path``; a directory that is in the way is moved aside first."""
     old = path.with_name(f".{path.name}.old")
     _remove(old)
-    if path.is_dir() and not path.is_symlink():
+    aside = path.is_dir() and not path.is_symlink()
+    if aside:
         path.rename(old)
-    os.replace(partial, path)
+    try:
+        os.replace(partial, path)
+    except OSError:
+        if aside:
+            old.rename(path)
+        raise
     _remove(old)
     _fsync_path(path.parent)
+
+
+def _reason(error: OSError) -> str:
+    """The system's words; shutil gathers one reason a file, of which the first will do."""
+    listed = error.args[0] if isinstance(error, shutil.Error) and error.args else None
+    return str(listed[0][2] if listed else error.strerror or error)
 
 
 @contextmanager
@@ -55,15 +73,13 @@ def _partial(path: Path, *, directory: bool) -> Iterator[Path]:
         if directory:
             partial.mkdir()
         yield partial
-        files = sorted(p for p in partial.rglob("*") if p.is_file()) if directory else [partial]
-        for file in files:
-            _fsync_path(file)
+        _flush(partial)
         _commit(partial, path)
     except OSError as error:
         with suppress(OSError):
             _remove(partial)
         raise Sim4SegError(
-            f"could not write the output: {error.strerror or error}",
+            f"could not write the output: {_reason(error)}",
             where=str(path),
             remedy="free disk space or fix permissions there, then run the same command again; "
             "the earlier output, if there was one, is untouched",
@@ -93,6 +109,35 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     """
     with _partial(Path(path), directory=False) as partial:
         yield partial
+
+
+def move_directory(source: Path, path: Path) -> None:
+    """Make ``source`` become ``path`` in one step, also where they lie on different disks.
+
+    Raises:
+        Sim4SegError: the file system refused (full, read-only); ``source`` is left as it was.
+    """
+    partial = _sibling(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)
+        try:
+            source.rename(partial)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.copytree(source, partial)
+        _flush(partial)
+        _commit(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.rename(source) if not source.exists() else _remove(partial)
+        raise Sim4SegError(
+            f"could not move the output into place: {_reason(error)}",
+            where=f"{source} -> {path}",
+            remedy="free disk space or fix permissions there, then run the same command again",
+        ) from error
+    shutil.rmtree(source, ignore_errors=True)
 
 
 def write_text(path: Path | str, text: str) -> None:

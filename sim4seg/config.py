@@ -25,7 +25,7 @@ class Base(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 17
     workers: Annotated[int, Field(ge=0)] = 0
-    """Worker processes of fetch and ingest; 0 = one for each core. Never changes an output."""
+    """Worker processes of fetch, ingest and generate_cot; 0 = one for each core. Never changes an output."""
 
 
 class PhantomCounts(Section):
@@ -127,8 +127,8 @@ class Region(Section):
 class LossWeights(Section):
     """Weights of the training loss.
 
-    ``region``, ``iou`` and ``conclusion`` are ours, for training from scratch (docs/decisions.md); the paper's loss is
-    the first three alone: 1, 2, 0.5, and 0, 0, 1 for ours.
+    All but the first three are ours, for training from scratch (docs/decisions.md); the paper's loss is
+    the first three alone: 1, 2, 0.5, with ``conclusion`` 1 and the others 0.
     """
 
     text: Annotated[float, Field(ge=0)] = 1.0
@@ -136,6 +136,10 @@ class LossWeights(Section):
     dice: Annotated[float, Field(ge=0)] = 0.5
     region: Annotated[float, Field(ge=0)] = 0.5
     iou: Annotated[float, Field(ge=0)] = 0.1
+    align: Annotated[float, Field(ge=0)] = 0.0
+    """Image features say the answer's words (sim4seg/model/alignment.py)."""
+    attend: Annotated[float, Field(ge=0)] = 0.0
+    """One head of each layer looks at the lesion while the answer is written (the same file)."""
     conclusion: Annotated[float, Field(gt=0)] = 4.0
     """How many times a token of the diagnosis counts in the text loss."""
 
@@ -151,6 +155,8 @@ class Train(Section):
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    word_dropout: Fraction = 0.0
+    """Largest share of a reasoning's words that are disturbed in what the model is fed, not in what it must write."""
     bf16: Literal["auto", "on", "off"] = "off"
     lora: bool = False
     checkpoints: Positive = 4

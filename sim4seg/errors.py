@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import re
+from collections.abc import Iterator
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_WORDS = re.compile(r"No space left on device|disk is full|PytorchStreamWriter failed|Disk quota exceeded")
+"""Libraries that write through native code (safetensors, torch, SQLite) raise errors of their own on a full disk."""
+
 
 class Sim4SegError(Exception):
     """A failure with a remedy.
@@ -57,3 +65,23 @@ class ModelError(Sim4SegError):
 
 class RegistryError(Sim4SegError):
     """The model registry cannot do what was asked."""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def explain_disk_full(error: BaseException) -> Sim4SegError | None:
+    """The error to show if ``error``, or what led to it, came from a disk without room; None if it did not."""
+    for one in _chain(error):
+        if isinstance(one, Sim4SegError):
+            continue
+        if (isinstance(one, OSError) and one.errno in FULL) or FULL_WORDS.search(str(one)):
+            return Sim4SegError(
+                f"the disk is full: {str(one).splitlines()[0]}",
+                where=str(getattr(one, "filename", None) or "this folder, or the temporary one (TMPDIR)"),
+                remedy="free disk space, then run the same command again; outputs are old or whole, never half",
+            )
+    return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from sim4seg.config import Params, load_params
-from sim4seg.errors import Sim4SegError
+from sim4seg.errors import Sim4SegError, explain_disk_full
 from sim4seg.offline import silence
 
 
@@ -20,5 +21,14 @@ def run(stage: str, work: Callable[[Params], None]) -> None:
     try:
         work(load_params())
     except Sim4SegError as error:
-        print(f"\nsim4seg {stage}: {error}\n", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(stage, error)
+    except Exception as error:
+        full = explain_disk_full(error)
+        if full is None:
+            raise
+        _end(stage, full)
+
+
+def _end(stage: str, error: Sim4SegError) -> NoReturn:
+    print(f"\nsim4seg {stage}: {error}\n", file=sys.stderr)
+    sys.exit(error.exit_code)

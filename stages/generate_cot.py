@@ -17,6 +17,7 @@ def main(params: Params) -> None:
         shards=Path("data/shards"),
         manifest_out=Path("data/manifest_cot.parquet"),
         report=Path("reports/generate_cot.json"),
+        workers=params.base.workers,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +19,53 @@ from sim4seg.cot.provider import CotCase, CotProvider, open_provider
 from sim4seg.data.manifest import read_manifest, write_manifest
 from sim4seg.data.progress import with_progress
 from sim4seg.data.shards import ShardReader
+from sim4seg.data.workers import in_order
 
 ACCEPTED = "accepted"
 
 
 def generate_cot(
-    seed: int, params: GenerateCot, manifest: Path, shards: Path, manifest_out: Path, report: Path
+    seed: int, params: GenerateCot, manifest: Path, shards: Path, manifest_out: Path, report: Path, workers: int = 1
 ) -> None:
     """Fill the ``cot`` columns and write the manifest anew; row by row, each from its own random stream.
+
+    Args:
+        seed: ``base.seed``.
+        params: the ``generate_cot`` section.
+        manifest, shards: what ingest wrote.
+        manifest_out, report: files to write.
+        workers: processes, 0 = one a core; the texts are the same whatever their number.
 
     Raises:
         ConfigError: unknown provider.
         DataError: manifest or shards cannot be read.
     """
-    provider = open_provider(params.provider)
+    open_provider(params.provider)  # a wrong name is said here, once
+    _reader.cache_clear()  # the shards may have been written anew
     frame = read_manifest(manifest)
-    reader = ShardReader(shards)
-    rivals = {dataset: sorted(set(rows["label"])) for dataset, rows in frame.groupby("dataset")}
-    written = []
-    for row in with_progress(_rows(frame), "reasoning", total=len(frame)):
-        image, mask = reader.image(row["shard"], row["row"]), reader.mask(row["shard"], row["row"])
-        others = tuple(label for label in rivals[row["dataset"]] if label != row["label"])
-        case = CotCase(image, mask, row["modality"], row["question"], row["label"], others, measure(image, mask))
-        written.append({**row, "cot_provider": params.provider, **_write(provider, case, params, seed, row["id"])})
-    result = pd.DataFrame(written)
+    labels = {str(dataset): sorted(set(rows["label"])) for dataset, rows in frame.groupby("dataset")}
+    reason = partial(_reason, labels=labels, params=params, seed=seed, shards=str(shards))
+    rows = in_order(reason, _rows(frame), workers)
+    result = pd.DataFrame(list(with_progress(rows, "reasoning", total=len(frame))))
     write_manifest(manifest_out, result)
     write_json(report, _report(result, params))
+
+
+def _reason(
+    row: dict[str, Any], *, labels: dict[str, list[str]], params: GenerateCot, seed: int, shards: str
+) -> dict[str, Any]:
+    """The row with its text, written in whatever process this is."""
+    reader = _reader(shards)
+    image, mask = reader.image(row["shard"], row["row"]), reader.mask(row["shard"], row["row"])
+    others = tuple(label for label in labels[row["dataset"]] if label != row["label"])
+    case = CotCase(image, mask, row["modality"], row["question"], row["label"], others, measure(image, mask))
+    written = _write(open_provider(params.provider), case, params, seed, row["id"])
+    return {**row, "cot_provider": params.provider, **written}
+
+
+@cache
+def _reader(shards: str) -> ShardReader:
+    return ShardReader(shards)
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
+from sim4seg.atomic import move_directory
 from sim4seg.config import Base, Fetch
 from sim4seg.data.snapshot import read_snapshot
 from sim4seg.data.sources import open_source
@@ -36,14 +35,4 @@ def fetch(base: Base, params: Fetch, *, snapshot: Path, out: Path, work: Path) -
     partial = work / f"fetch-{wanted[:16]}"
     partial.mkdir(parents=True, exist_ok=True)
     open_source(base, params).fetch(taken, partial)
-    if out.exists():
-        shutil.rmtree(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.replace(partial, out)
-    except OSError as error:
-        raise SourceError(
-            f"could not move the raw data into place: {error.strerror}",
-            where=f"{partial} -> {out}",
-            remedy="free disk space there, then run the same command again; nothing is fetched twice",
-        ) from error
+    move_directory(partial, out)

@@ -25,7 +25,9 @@ SAM_DEFAULTS: dict[str, Any] = {
 """SAM ViT-H, as ``segment_anything.build_sam`` builds it."""
 
 REGION_DEFAULTS: dict[str, Any] = {"enabled": True, "grid": 16, "top_n": 36}
-LOSS_DEFAULTS: dict[str, float] = {"text": 1.0, "bce": 2.0, "dice": 0.5, "region": 0.0, "iou": 0.0, "conclusion": 1.0}
+LOSS_DEFAULTS: dict[str, float] = {
+    "text": 1.0, "bce": 2.0, "dice": 0.5, "region": 0.0, "iou": 0.0, "align": 0.0, "attend": 0.0, "conclusion": 1.0
+}  # fmt: skip
 
 
 class Sim4SegConfig(PretrainedConfig):  # type: ignore[misc]

@@ -13,6 +13,7 @@ from transformers.utils import ModelOutput
 
 from sim4seg.errors import ModelError
 from sim4seg.model import rvls2m
+from sim4seg.model.alignment import alignment_loss, attention_loss, token_coverage, word_bags
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.losses import bce_loss, dice_loss, iou_of
 from sim4seg.model.segmenter import ConvStem, Segmenter
@@ -76,9 +77,22 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
 
     def states(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor) -> Tensor:
         """Last-layer hidden states of the LVLM, (B, L, H)."""
-        return self.lvlm.model(  # type: ignore[no-any-return]
-            input_ids=input_ids, attention_mask=attention_mask, pixel_values=pixel_values, use_cache=False
-        ).last_hidden_state
+        return self._read(input_ids, attention_mask, pixel_values)[0]
+
+    def _read(
+        self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor, attentions: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Hidden states (B, L, H), the image features (B, T, H) given to the language model, and its attentions."""
+        output = self.lvlm.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            pixel_values=pixel_values,
+            use_cache=False,
+            output_attentions=attentions,
+        )
+        states = output.last_hidden_state
+        features = output.image_hidden_states.reshape(len(states), -1, states.shape[-1])
+        return states, features, list(output.attentions) if attentions else []
 
     def seg_and_image_states(self, states: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         """E_seg (B, C) from the position before the first ``[SEG]``, and E_img (B, T, C) at the image tokens.
@@ -140,7 +154,8 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             conclusion: (B, L), 1 on the tokens of the diagnosis; they count ``loss.conclusion`` times.
             mask_labels: (B, S, S) in {0, 1} in SAM's frame.
         """
-        states = self.states(input_ids, attention_mask, pixel_values)
+        looks = bool(labels is not None and mask_labels is not None and self.config.loss["attend"])
+        states, features, attentions = self._read(input_ids, attention_mask, pixel_values, looks)
         seg, image = self.seg_and_image_states(states, input_ids)
         scores = self.region_scores(seg, image, vision_affine)
         regions = rvls2m.normalise(scores)
@@ -152,6 +167,13 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             parts["text"] = self._text_loss(states, labels, conclusion)
         if mask_labels is not None:
             parts |= self._mask_losses(logits, predicted_iou, scores, mask_labels, sam_extent)
+        if labels is not None and mask_labels is not None:
+            side = int(features.shape[1] ** 0.5)
+            coverage = token_coverage(mask_labels, vision_affine, sam_extent, side).flatten(1)
+            if self.config.loss["align"]:
+                parts["align"] = self._align_loss(features, coverage, labels, conclusion)
+            if looks:
+                parts["attend"] = self._attend_loss(attentions, input_ids, labels, coverage)
         loss = sum(self.config.loss[name] * part for name, part in parts.items()) if parts else None
         return Sim4SegOutput(
             loss=loss,
@@ -173,13 +195,29 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         loss: Tensor = (losses * weights).sum() / weights.sum()
         return loss
 
+    def _align_loss(self, features: Tensor, coverage: Tensor, labels: Tensor, conclusion: Tensor | None) -> Tensor:
+        words = self.lvlm.lm_head.weight
+        answer = labels != -100
+        diagnosis = answer & (conclusion > 0) if conclusion is not None else answer
+        # The reasoning's bag also holds its wording, which no image can tell: it counts less.
+        parts = ((0.3, answer & ~diagnosis), (2.0, diagnosis))
+        bags = [(weight, word_bags(labels.clamp(min=0), part, len(words))) for weight, part in parts]
+        normal = self.lvlm.model.language_model.norm(features)
+        return alignment_loss(normal, words, self.config.seg_token_id, coverage, bags)
+
+    def _attend_loss(self, attentions: list[Tensor], input_ids: Tensor, labels: Tensor, coverage: Tensor) -> Tensor:
+        is_image = input_ids == self.config.lvlm_config.image_token_id
+        writes = F.pad(labels[:, 1:] != -100, (0, 1))
+        found = [attention_loss(layer[:, 0], is_image, writes, coverage) for layer in attentions[1:]]
+        return torch.stack(found).mean()
+
     def _mask_losses(
         self, logits: Tensor, predicted_iou: Tensor, scores: Tensor, target: Tensor, extent: Tensor
     ) -> dict[str, Tensor]:
         size = target.shape[-1]
         full = F.interpolate(logits[:, None].float(), size=(size, size), mode="bilinear", align_corners=False)[:, 0]
         target = target.float()
-        valid = rvls2m.to_mask_prompt(torch.ones_like(scores), extent, size)[:, 0]
+        valid = rvls2m.inside_image(extent, size)
         parts = {"bce": bce_loss(full, target, valid), "dice": dice_loss(full, target, valid)}
         if self.config.loss["region"]:
             cells = self._target_cells(target, extent)

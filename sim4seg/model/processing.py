@@ -42,9 +42,9 @@ class Frames:
 
 
 def _as_tensor(image: Image) -> Tensor:
-    """(H, W) or (H, W, 3) uint8 -> (1, 3, H, W) float in [0, 1]."""
-    pixels = torch.from_numpy(np.array(image)).float() / 255  # a copy: decoded images are read-only
-    return (pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1))[None]
+    """(H, W) or (H, W, 3) uint8 -> (1, 1 or 3, H, W) uint8."""
+    pixels = torch.from_numpy(np.array(image))  # a copy: decoded images are read-only
+    return (pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1))[None]
 
 
 def _fit(height: int, width: int, side: int) -> tuple[int, int]:
@@ -56,12 +56,14 @@ def _fit(height: int, width: int, side: int) -> tuple[int, int]:
 def _letterbox(pixels: Tensor, side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     """Resize the longer side to ``side``, normalise, pad right and bottom with zeros.
 
+    Resized as bytes, for which PyTorch has a kernel four times as quick as for floats.
+
     Returns:
         (3, side, side) pixels and (2,) height and width share that the image fills.
     """
     height, width = _fit(pixels.shape[-2], pixels.shape[-1], side)
     resized = F.interpolate(pixels, size=(height, width), mode="bilinear", align_corners=False, antialias=True)[0]
-    normal = (resized - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    normal = (resized.float() / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     square = F.pad(normal, (0, side - width, 0, side - height))
     return square, torch.tensor([height / side, width / side])
 

@@ -104,6 +104,21 @@ def to_mask_prompt(regions: Tensor, extent: Tensor, size: int) -> Tensor:
     return (regions[batch, row[:, :, None], column[:, None, :]] * inside)[:, None]
 
 
+def inside_image(extent: Tensor, size: int) -> Tensor:
+    """1 where SAM's frame holds the image and 0 in the padding; what :func:`to_mask_prompt` makes of cells of 1.
+
+    Args:
+        extent: (B, 2) height and width share of SAM's square that the image fills.
+        size: side of the frame in pixels.
+
+    Returns:
+        (B, size, size) float32.
+    """
+    centres = _cell_points(size, 1, extent.float())
+    rows, columns = (centres < extent[:, side : side + 1].float() for side in (0, 1))
+    return (rows[:, :, None] & columns[:, None, :]).float()
+
+
 def perturb(regions: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """A stochastic variant of normalised regions for test-time scaling: Gumbel noise moves cells across the threshold.
 

@@ -11,20 +11,23 @@ from torch import Tensor, nn
 
 
 class ConvStem(nn.Sequential):
-    """Patch embedding by stride-2 convolutions: same grid as one big patch, far quicker to train from scratch.
+    """Patch embedding by strided convolutions: same grid as one big patch, far quicker to train from scratch.
 
     Early convolutions help transformers see better (Xiao et al. 2021, arXiv 2106.14881).
     """
 
     def __init__(self, dim: int, patch_size: int, *, channels_last: bool) -> None:
-        steps = patch_size.bit_length() - 1
         layers: list[nn.Module] = []
-        width = 3
-        for step in range(steps):
-            out = min(dim, 24 * 2**step)
-            layers += [nn.Conv2d(width, out, 3, stride=2, padding=1), nn.GroupNorm(8, out), nn.GELU()]
-            width = out
-        super().__init__(*layers, nn.Conv2d(width, dim, 1))
+        before, width, stride = 3, 32, 4
+        while patch_size > 1:
+            # A first stride of 4 leaves a quarter of the pixels to the costly steps between convolutions.
+            layers += [
+                nn.Conv2d(before, min(dim, width), 2 * stride - 1, stride=stride, padding=stride - 1),
+                nn.GroupNorm(8, min(dim, width)),
+                nn.GELU(),
+            ]
+            before, width, patch_size, stride = min(dim, width), 2 * width, patch_size // stride, 2
+        super().__init__(*layers, nn.Conv2d(before, dim, 1))
         self.channels_last = channels_last
 
     @property

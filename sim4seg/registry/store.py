@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sim4seg.atomic import atomic_file
 from sim4seg.digest import digest_directory
 from sim4seg.errors import RegistryError
 from sim4seg.offline import silence
@@ -58,6 +59,15 @@ def locked(workspace: Path) -> Iterator[None]:
         yield
 
 
+def _create_database(database: Path) -> None:
+    """Make MLflow's tables in a file aside, then move it into place: a migration torn by a kill cannot be taken up."""
+    from mlflow import MlflowClient
+
+    with atomic_file(database) as partial:
+        uri = f"sqlite:///{partial}"
+        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments()
+
+
 class Store:
     """The registry of one workspace.
 
@@ -77,7 +87,8 @@ class Store:
         database = workspace.resolve() / "mlflow.db"
         self.name, self.workspace = name, workspace.resolve()
         self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}"
-        if not create and self.uri == f"sqlite:///{database}" and not database.is_file():
+        missing = self.uri == f"sqlite:///{database}" and not database.is_file()
+        if missing and not create:
             raise RegistryError(
                 "there is no model registry here yet",
                 where=str(database),
@@ -88,6 +99,8 @@ class Store:
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         with explained(self.uri):
+            if missing:
+                _create_database(database)
             self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def experiment(self) -> str:

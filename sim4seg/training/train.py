@@ -135,6 +135,8 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
         train_dataset=training,
         eval_dataset=validation,
         data_collator=Collator(processor),
+        word_dropout=params.word_dropout,
+        blank=processor.tokenizer.pad_token_id,
         callbacks=[] if sys.stderr.isatty() else [PlainProgress()],
     )
     trainer.remove_callback(PrinterCallback)
@@ -166,7 +168,7 @@ def _write(trainer: Sim4SegTrainer, model: Any, processor: Any, paths: TrainPath
 
 
 def _curve(rows: list[dict[str, float]]) -> str:
-    names = ["step", "loss", "text", "bce", "dice", "region", "iou", "learning_rate"]
+    names = ["step", "loss", "text", "bce", "dice", "region", "iou", "align", "attend", "learning_rate"]
     out = io.StringIO()
     writer = csv.DictWriter(out, names, extrasaction="ignore", restval="", lineterminator="\n")
     writer.writeheader()

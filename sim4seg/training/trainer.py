@@ -14,20 +14,24 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from sim4seg.model import rvls2m
 from sim4seg.model.losses import iou_of
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
+from sim4seg.training.word_dropout import drop_words
 
 
 class Sim4SegTrainer(Trainer):  # type: ignore[misc]
     """Adds the loss parts to the log and scores the validation split by teacher-forced gIoU."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, word_dropout: float = 0.0, blank: int = 0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.word_dropout, self.blank = word_dropout, blank
         self.part_sums: dict[str, float] = {}
         self.part_steps = 0
 
     def compute_loss(  # noqa: D102  # documented by the base class
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
     ) -> Any:
-        outputs = model(**inputs)
+        seg = self.model.config.seg_token_id
+        ids = drop_words(inputs, seg, self.blank, self.word_dropout)
+        outputs = model(**{**inputs, "input_ids": ids})
         for name, value in outputs.parts.items():
             self.part_sums[name] = self.part_sums.get(name, 0.0) + float(value)
         self.part_steps += 1
@@ -60,7 +64,7 @@ def giou_terms(model: Sim4SegForConditionalGeneration, batch: dict[str, Tensor])
     full = torch.nn.functional.interpolate(
         outputs.mask_logits[:, None].float(), size=(size, size), mode="bilinear", align_corners=False
     )[:, 0]
-    valid = rvls2m.to_mask_prompt(torch.ones_like(outputs.regions), batch["sam_extent"], size)[:, 0]
+    valid = rvls2m.inside_image(batch["sam_extent"], size)
     return iou_of(full, target, valid).float().cpu()
 
 

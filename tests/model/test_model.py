@@ -86,7 +86,15 @@ def test_a_batch_answers_as_its_images_do_alone(built):
 
 def test_every_part_learns_and_similarity_gets_a_gradient_through_the_binary_mask(tokenizer):
     model, processor = build("tiny", tokenizer, Region(), LossWeights(region=0, iou=1), seed=0)
-    model(**batch(processor, [(64, 64), (64, 80)])).loss.backward()
+    data = batch(processor, [(64, 64), (64, 80)])
+    # The language model's layers start by adding nothing, so that a first step has to open them.
+    model(**data).loss.backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.1 * parameter.grad
+    model.zero_grad()
+    model(**data).loss.backward()
     without = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()}
     # Unused by design: SAM's point and multi-mask heads, "no mask" embedding, CLIP's class output.
     allowed = (
@@ -102,6 +110,45 @@ def test_every_part_learns_and_similarity_gets_a_gradient_through_the_binary_mas
         "attn.qkv.bias",
     )
     assert not [n for n in without if not any(a in n for a in allowed)]
+
+
+def test_the_language_model_starts_as_the_identity(tokenizer):
+    model, processor = build("tiny", tokenizer, Region(), LossWeights(), seed=0)
+    language = model.lvlm.model.language_model
+    ids = processor.text_inputs(["Where?"])["input_ids"]
+    with torch.no_grad():
+        expected = language.norm(language.embed_tokens(ids))
+        assert torch.equal(language(input_ids=ids).last_hidden_state, expected)
+
+
+@pytest.mark.parametrize("name", ["align", "attend"])
+def test_an_auxiliary_loss_is_there_when_asked_for(tokenizer, name):
+    data = None
+    for weight in (0.0, 2.0):
+        model, processor = build("tiny", tokenizer, Region(), LossWeights(**{name: weight}), seed=0)
+        data = data or batch(processor, [(64, 64), (64, 80)])
+        output = model(**data)
+        assert (name in output.parts) == bool(weight)
+    rest = sum(model.config.loss[part] * value for part, value in output.parts.items() if part != name)
+    torch.testing.assert_close(output.loss.detach(), rest + 2.0 * output.parts[name])
+    where = {
+        "align": model.lvlm.model.multi_modal_projector.linear_2,
+        "attend": model.lvlm.model.language_model.layers[1].self_attn.k_proj,
+    }
+    assert torch.autograd.grad(output.loss, where[name].weight)[0].abs().sum() > 0
+
+
+def test_attention_is_learnt_with_plain_kernels_and_loaded_with_fused_ones(tokenizer, tmp_path):
+    model, processor = build("tiny", tokenizer, Region(), LossWeights(attend=1.0), seed=0)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again, _ = load(tmp_path)
+    implementations = [m.lvlm.model.language_model.config._attn_implementation for m in (model, again)]
+    assert implementations == ["eager", "sdpa"]
+    data = batch(processor, [(64, 80)])
+    with torch.no_grad():
+        both = [m.eval()(**data).mask_logits for m in (model, again)]
+    torch.testing.assert_close(*both, atol=1e-4, rtol=1e-4)
 
 
 def test_off_switch_uses_no_mask_embedding_and_changes_the_masks(tokenizer):

@@ -106,3 +106,10 @@ def test_a_bright_corner_stays_in_its_corner_at_any_aspect(share):
     scores[0, height - 1, width - 1] = 1.0
     regions = rvls2m.to_region_matrix(scores, torch.tensor([[share[1], 0.0, share[0], 0.0]]), 8)
     assert regions[0].argmax() == 63
+
+
+@given(st.floats(0.02, 1.0), st.floats(0.02, 1.0), st.integers(4, 70))
+def test_inside_is_where_cells_of_one_lie(height, width, size):
+    extent = torch.tensor([[height, width], [1.0, width]])
+    expected = rvls2m.to_mask_prompt(torch.ones(2, 16, 16), extent, size)[:, 0]
+    assert torch.equal(rvls2m.inside_image(extent, size), expected)

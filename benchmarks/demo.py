@@ -1,0 +1,132 @@
+"""Time and memory of `make demo` from an empty clone, and whether a second clone gives the same figures.
+
+    python3 benchmarks/demo.py                      one clone: install, then demo
+    python3 benchmarks/demo.py --runs 2 --offline   two clones, the demo of each without any network but loopback
+
+Needs git, make, python3 and a Linux /proc; `--offline` also `unshare` and `ip`. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def descendants(root: int) -> list[int]:
+    """The process and all that came of it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, IndexError):
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, todo = [], [root]
+    while todo:
+        found.append(todo.pop())
+        todo += children.get(found[-1], [])
+    return found
+
+
+def memory(root: int) -> int:
+    """Bytes of the whole process tree, shared pages counted once (PSS)."""
+    total = 0
+    for process in descendants(root):
+        try:
+            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += 1024 * int(line.split()[1])
+        except OSError:
+            continue
+    return total
+
+
+def measured(command: list[str], folder: Path, log: Path) -> dict[str, float]:
+    """Seconds and peak memory of a command, whose output goes to ``log``; ends this program if it failed."""
+    begun, peak, over = time.monotonic(), 0, threading.Event()
+    with open(log, "w", encoding="utf-8") as stream:
+        child = subprocess.Popen(command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT)
+
+        def watch() -> None:
+            nonlocal peak
+            while not over.wait(2.0):
+                peak = max(peak, memory(child.pid))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        code = child.wait()
+        over.set()
+        watcher.join()
+    if code:
+        sys.exit(f"{shlex.join(command)} ended with {code}; see {log}")
+    return {"seconds": round(time.monotonic() - begun, 1), "peak_gigabytes": round(peak / 2**30, 2)}
+
+
+def one_run(folder: Path, offline: bool, changes: list[str]) -> dict[str, object]:
+    """Clone, install, demo; what it took, and the figures."""
+    subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(folder)], check=True)
+    if changes:
+        file = folder / "params.yaml"
+        text = file.read_text(encoding="utf-8")
+        for change in changes:
+            old, _, new = change.partition("=>")
+            if text.count(old) != 1:
+                sys.exit(f"{old!r} is not once in params.yaml")
+            text = text.replace(old, new)
+        file.write_text(text, encoding="utf-8")
+    install = measured(["make", "install"], folder, folder.with_suffix(".install.log"))
+    command = ["make", "demo"]
+    if offline:
+        command = ["unshare", "-rn", "sh", "-c", "ip link set lo up && make demo"]
+    demo = measured(command, folder, folder.with_suffix(".demo.log"))
+    metrics = json.loads((folder / "reports/metrics.json").read_text(encoding="utf-8"))
+    return {
+        "folder": str(folder),
+        "install": install,
+        "demo": demo,
+        "figures": {mode: metrics[mode]["mean"] for mode in ("single", "tts", "tts_oracle")},
+        "baselines": {name: table["mean"] for name, table in metrics["baselines"].items()},
+        "metrics_text": (folder / "reports/metrics.json").read_text(encoding="utf-8"),
+        "lock": (folder / "dvc.lock").read_text(encoding="utf-8"),
+    }
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=1, help="clones, one after the other")
+    parser.add_argument("--offline", action="store_true", help="cut the network after the install")
+    parser.add_argument("--change", action="append", default=[], metavar="OLD=>NEW", help="edit of params.yaml")
+    parser.add_argument("--folder", type=Path, help="where the clones go and stay; default: a temporary folder")
+    given = parser.parse_args()
+    base = given.folder or Path(tempfile.mkdtemp(prefix="sim4seg-demo-"))
+    base.mkdir(parents=True, exist_ok=True)
+    runs = [one_run(base / f"run{number}", given.offline, given.change) for number in range(1, given.runs + 1)]
+    same = {name: len({str(run.pop(name)) for run in runs}) == 1 for name in ("metrics_text", "lock")}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
+    print(
+        json.dumps(
+            {
+                "commit": commit.strip(),
+                "cores": len(os.sched_getaffinity(0)),
+                "runs": runs,
+                **({"same_figures": same["metrics_text"], "same_digests": same["lock"]} if len(runs) > 1 else {}),
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
