@@ -154,7 +154,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             conclusion: (B, L), 1 on the tokens of the diagnosis; they count ``loss.conclusion`` times.
             mask_labels: (B, S, S) in {0, 1} in SAM's frame.
         """
-        looks = bool(labels is not None and mask_labels is not None and self.config.loss["attend"])
+        looks = labels is not None and mask_labels is not None and self._attention_is_learnt()
         states, features, attentions = self._read(input_ids, attention_mask, pixel_values, looks)
         seg, image = self.seg_and_image_states(states, input_ids)
         scores = self.region_scores(seg, image, vision_affine)
@@ -204,6 +204,11 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         bags = [(weight, word_bags(labels.clamp(min=0), part, len(words))) for weight, part in parts]
         normal = self.lvlm.model.language_model.norm(features)
         return alignment_loss(normal, words, self.config.seg_token_id, coverage, bags)
+
+    def _attention_is_learnt(self) -> bool:
+        """Whether the attention loss is asked for, and the kernels give attention away (the fused ones do not)."""
+        implementation = self.lvlm.model.language_model.config._attn_implementation
+        return bool(self.config.loss["attend"]) and implementation == "eager"
 
     def _attend_loss(self, attentions: list[Tensor], input_ids: Tensor, labels: Tensor, coverage: Tensor) -> Tensor:
         is_image = input_ids == self.config.lvlm_config.image_token_id

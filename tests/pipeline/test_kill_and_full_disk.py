@@ -57,8 +57,10 @@ def test_killed_in_every_stage(undisturbed: tuple[Project, dict[str, float]], tm
     whole, seconds = undisturbed
     project, killed = Project(tmp_path / "project"), dict.fromkeys(stages(), 0)
     for stage in stages():
-        for share in (0.9, 0.65, 0.4):
-            killed[stage] += project.kill(share * seconds[stage], "dvc", "repro", "--single-item", stage)
+        for share in (0.8, 0.5, 0.3, 0.15, 0.05):
+            if killed[stage] < 2:  # a machine that is quicker now ends before the kill
+                command = ("dvc", "repro", "--force", "--single-item", stage)
+                killed[stage] += project.kill(share * seconds[stage], *command)
         project.repro(stage)
     assert all(killed.values()), killed
     assert project.digests() == whole.digests()

@@ -1,4 +1,4 @@
-"""Words of the reasoning are disturbed in what is fed, never in what is to be written, the question or the diagnosis."""
+"""The reasoning that is fed is disturbed; the question, the diagnosis and what is to be written never are."""
 
 import torch
 
