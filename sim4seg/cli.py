@@ -142,7 +142,7 @@ def predict(
 @app.command()
 def snapshot(
     source: Annotated[str | None, typer.Option(help="phantoms, local or s3. Default: fetch.source.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of a local source. Default: fetch.root.")] = None,
+    root: Annotated[str | None, typer.Option(help="Folder, or s3://BUCKET/PREFIX. Default: fetch.root.")] = None,
 ) -> None:
     """Record what the raw data are now, in source.snapshot.json. Commit that file: `dvc repro` fetches what it lists.
 
@@ -151,6 +151,8 @@ def snapshot(
         sim4seg snapshot
 
         sim4seg snapshot --source local --root /data/m3ds
+
+        AWS_ENDPOINT_URL=https://store.local sim4seg snapshot --source s3 --root s3://studies/m3ds
     """
     from sim4seg.config import Fetch, load_params
     from sim4seg.data.snapshot import write_snapshot
@@ -161,7 +163,7 @@ def snapshot(
     if source is not None and source not in kinds:
         raise Sim4SegError(f"no such kind of source: {source!r}", where="--source", remedy=f"use one of {kinds}")
     if root is not None:
-        os.environ["SIM4SEG_SOURCE_ROOT"] = str(root)  # what was typed last wins over the environment
+        os.environ["SIM4SEG_SOURCE_ROOT"] = root  # what was typed last wins over the environment
     fetch = params.fetch.model_copy(update={"source": source or params.fetch.source})
     taken = open_source(params.base, fetch).take_snapshot()
     write_snapshot(Path("source.snapshot.json"), taken)

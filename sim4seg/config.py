@@ -43,8 +43,8 @@ class Fetch(Section):
 
     source: Literal["phantoms", "local", "s3"] = "phantoms"
     root: str = "raw"
-    """Folder of the raw sub-datasets for ``source: local`` (may be a symbolic link);
-    the environment variable SIM4SEG_SOURCE_ROOT wins over it."""
+    """Folder of the raw sub-datasets for ``source: local`` (may be a symbolic link), ``s3://bucket/prefix`` for
+    ``source: s3``; the environment variable SIM4SEG_SOURCE_ROOT wins over it."""
     phantoms: PhantomCounts = PhantomCounts()
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sim4seg.atomic import write_json
 from sim4seg.errors import SourceError
@@ -22,13 +22,53 @@ class Entry(BaseModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class S3Entry(BaseModel):
+    """One object of a bucket: key relative to the prefix, size in bytes, ETag, version id where versions are kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    size: Annotated[int, Field(ge=0)]
+    etag: Annotated[str, Field(min_length=1)]
+    version: str | None = None
+
+
 class Snapshot(BaseModel):
-    """What was in the source when the snapshot was taken; phantoms are made from params and list nothing."""
+    """What was in the source when the snapshot was taken; phantoms are made from params and list nothing.
+
+    Attributes:
+        kind: of the source.
+        root: ``s3://bucket/prefix/`` for S3, where it is part of what the data were; None for the other kinds.
+        objects: sorted by key in the file.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["phantoms", "local", "s3"]
-    objects: tuple[Entry, ...] = ()
+    root: str | None = None
+    objects: tuple[Entry | S3Entry, ...] = ()
+
+    @model_validator(mode="after")
+    def _objects_fit_the_kind(self) -> Snapshot:
+        fitting = {"phantoms": (), "local": (Entry,), "s3": (S3Entry,)}[self.kind]
+        wrong = [entry.key for entry in self.objects if not isinstance(entry, fitting)]
+        if wrong or (self.root is None) == (self.kind == "s3"):
+            raise ValueError(f"not a snapshot of kind {self.kind}: root {self.root!r}, objects such as {wrong[:3]}")
+        return self
+
+
+def safe_path(key: str) -> PurePosixPath:
+    """The key as a relative path that stays where it is put.
+
+    Raises:
+        SourceError: absolute, leads upwards, or is no POSIX path.
+    """
+    path = PurePosixPath(key)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in key or "\0" in key:
+        raise SourceError(
+            f"unsafe key {key!r}", where="source.snapshot.json", remedy="take a new snapshot with `sim4seg snapshot`"
+        )
+    return path
 
 
 def read_snapshot(path: Path) -> Snapshot:
@@ -48,5 +88,7 @@ def read_snapshot(path: Path) -> Snapshot:
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Write a snapshot atomically, objects sorted by key."""
-    ordered = sorted((entry.model_dump() for entry in snapshot.objects), key=lambda entry: entry["key"])
-    write_json(path, {"kind": snapshot.kind, **({"objects": ordered} if ordered else {})})
+    entries = (entry.model_dump(exclude_none=True) for entry in snapshot.objects)
+    ordered = sorted(entries, key=lambda entry: entry["key"])
+    root = {"root": snapshot.root} if snapshot.root else {}
+    write_json(path, {"kind": snapshot.kind, **root, **({"objects": ordered} if ordered else {})})

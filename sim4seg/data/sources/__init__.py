@@ -1,4 +1,4 @@
-"""Where raw data come from: one module a kind. ``s3`` will be the third."""
+"""Where raw data come from: one module a kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from sim4seg.config import Base, Fetch
 from sim4seg.data.snapshot import Snapshot
 from sim4seg.data.sources.local import LocalSource
 from sim4seg.data.sources.phantoms import PhantomSource
-from sim4seg.errors import SourceError
 
 
 class Source(Protocol):
@@ -26,14 +25,21 @@ class Source(Protocol):
         ...
 
 
-def source_root(params: Fetch) -> Path:
-    """Folder of a local source: SIM4SEG_SOURCE_ROOT, else ``fetch.root``."""
-    return Path(os.environ.get("SIM4SEG_SOURCE_ROOT") or params.root)
+def source_root(params: Fetch) -> str:
+    """Folder of a local source or address of a bucket: SIM4SEG_SOURCE_ROOT, else ``fetch.root``."""
+    return os.environ.get("SIM4SEG_SOURCE_ROOT") or params.root
+
+
+def _s3(base: Base, params: Fetch) -> Source:
+    from sim4seg.data.sources.s3 import S3Source
+
+    return S3Source(source_root(params))
 
 
 _KINDS: dict[str, Callable[[Base, Fetch], Source]] = {
     "phantoms": lambda base, params: PhantomSource(base, params.phantoms),
-    "local": lambda base, params: LocalSource(source_root(params)),
+    "local": lambda base, params: LocalSource(Path(source_root(params))),
+    "s3": _s3,
 }
 
 
@@ -41,12 +47,6 @@ def open_source(base: Base, params: Fetch) -> Source:
     """The source that ``fetch.source`` names.
 
     Raises:
-        SourceError: this kind is not there yet.
+        SourceError: ``fetch.root`` is not an address of that kind.
     """
-    if params.source not in _KINDS:
-        raise SourceError(
-            f"source kind {params.source!r} is not available in this version",
-            where="params.yaml: fetch.source",
-            remedy=f"use one of {', '.join(_KINDS)}; download the bucket and use local meanwhile",
-        )
     return _KINDS[params.source](base, params)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sim4seg.data.adapters import ADAPTERS
 from sim4seg.data.progress import with_progress
-from sim4seg.data.snapshot import Entry, Snapshot
+from sim4seg.data.snapshot import Entry, Snapshot, safe_path
 from sim4seg.digest import digest_file
 from sim4seg.errors import SourceError
 
@@ -51,13 +51,14 @@ class LocalSource:
                 where="source.snapshot.json",
                 remedy="run `sim4seg snapshot` after the data is in place",
             )
-        for entry in with_progress(snapshot.objects, "fetch", total=len(snapshot.objects)):
-            target = out / _safe(entry.key)
+        entries = [entry for entry in snapshot.objects if isinstance(entry, Entry)]
+        for entry in with_progress(entries, "fetch", total=len(entries)):
+            target = out / safe_path(entry.key)
             if not _holds(target, entry):
                 self._copy(entry, target)
 
     def _copy(self, entry: Entry, target: Path) -> None:
-        source = self.root / _safe(entry.key)
+        source = self.root / safe_path(entry.key)
         remedy = "restore the file, or take a new snapshot with `sim4seg snapshot` and commit it"
         if not source.resolve().is_relative_to(self.root.resolve()):
             raise SourceError("the file leads out of the source folder", where=str(source), remedy="replace the link")
@@ -73,15 +74,6 @@ class LocalSource:
         if not _holds(target, entry):
             target.unlink()
             raise SourceError("a file has changed since the snapshot", where=str(source), remedy=remedy)
-
-
-def _safe(key: str) -> PurePosixPath:
-    path = PurePosixPath(key)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in key or "\0" in key:
-        raise SourceError(
-            f"unsafe key {key!r}", where="source.snapshot.json", remedy="take a new snapshot with `sim4seg snapshot`"
-        )
-    return path
 
 
 def _holds(file: Path, entry: Entry) -> bool:
