@@ -131,7 +131,10 @@ def move_directory(source: Path, path: Path) -> None:
         _commit(partial, path)
     except OSError as error:
         with suppress(OSError):
-            partial.rename(source) if not source.exists() else _remove(partial)
+            if source.exists():
+                _remove(partial)
+            else:
+                partial.rename(source)
         raise Sim4SegError(
             f"could not move the output into place: {_reason(error)}",
             where=f"{source} -> {path}",

@@ -31,6 +31,12 @@ def fetch(base: Base, params: Fetch, *, snapshot: Path, out: Path, work: Path) -
             where=str(snapshot),
             remedy="run `sim4seg snapshot` to record the source that params.yaml names",
         )
+    if taken.kind != "phantoms" and not taken.objects:
+        raise SourceError(
+            "the source snapshot lists no files",
+            where=str(snapshot),
+            remedy="run `sim4seg snapshot` after the data is in place",
+        )
     wanted = digest_json([taken.model_dump(), params.model_dump(exclude={"root"}), base.seed])
     partial = work / f"fetch-{wanted[:16]}"
     partial.mkdir(parents=True, exist_ok=True)

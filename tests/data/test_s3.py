@@ -191,6 +191,12 @@ def test_addresses(uri, parts):
     assert parse_uri(uri) == parts
 
 
+def test_a_snapshot_that_lists_nothing_is_told(tmp_path):
+    write_snapshot(tmp_path / "s.json", Snapshot(kind="s3", root="s3://b/"))
+    with pytest.raises(SourceError, match="lists no files"):
+        bring(tmp_path, Fetch(source="s3", root="s3://b"), tmp_path / "s.json")
+
+
 def test_a_snapshot_knows_its_kind():
     with pytest.raises(ValueError, match="not a snapshot of kind s3"):
         Snapshot(kind="s3")

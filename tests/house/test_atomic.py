@@ -1,17 +1,19 @@
 """Outputs are old or new, never half: interrupted, killed, out of room."""
 
+import errno
 import json
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from sim4seg.atomic import atomic_directory, atomic_file, write_json, write_text
+from sim4seg.atomic import atomic_directory, atomic_file, move_directory, write_json, write_text
 from sim4seg.errors import Sim4SegError
 
 
@@ -123,3 +125,36 @@ def test_a_parent_that_cannot_be_made_is_explained(tmp_path):
     with pytest.raises(Sim4SegError, match="could not write the output") as caught:
         write_text(tmp_path / "file" / "below.txt", "x")
     assert "below.txt" in caught.value.where
+
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_directory_is_moved_within_a_disk_and_to_another(tmp_path: Path, elsewhere: bool) -> None:
+    if elsewhere and (not MEMORY.is_dir() or MEMORY.stat().st_dev == tmp_path.stat().st_dev):
+        pytest.skip("needs a second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=MEMORY if elsewhere else tmp_path) as other:
+        source, out = Path(other) / "source", tmp_path / "deep" / "out"
+        for name in ("first", "second"):
+            (source / "deep").mkdir(parents=True)
+            (source / "deep" / name).write_text(name)
+            move_directory(source, out)
+            assert listing(out) == ["deep", f"deep/{name}"] and not source.exists()
+    assert listing(out.parent) == ["out", "out/deep", "out/deep/second"]
+
+
+def test_a_move_that_fails_leaves_the_source_and_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    for folder, text in ((source, "new"), (out, "old")):
+        folder.mkdir()
+        (folder / "a").write_text(text)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sim4seg.atomic.os.replace", full)
+    with pytest.raises(Sim4SegError, match="could not move the output into place: No space left"):
+        move_directory(source, out)
+    assert (source / "a").read_text() == "new" and (out / "a").read_text() == "old"
+    assert listing(tmp_path) == ["out", "out/a", "source", "source/a"]

@@ -8,6 +8,7 @@ from sim4seg.config import LossWeights, Region
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.inference.tts import answer_batch, choose
 from sim4seg.model import load
+from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets import build
 from sim4seg.training.lora import add_lora, merge_lora
 from tests.model.conftest import ANSWER, QUESTION
@@ -119,6 +120,16 @@ def test_the_language_model_starts_as_the_identity(tokenizer):
     with torch.no_grad():
         expected = language.norm(language.embed_tokens(ids))
         assert torch.equal(language(input_ids=ids).last_hidden_state, expected)
+
+
+def test_without_that_the_first_layer_drowns_the_words(tokenizer):
+    config = build("tiny", tokenizer, Region(), LossWeights(), seed=0)[0].config
+    torch.manual_seed(0)
+    language = Sim4SegForConditionalGeneration(config).lvlm.model.language_model
+    ids = torch.arange(len(tokenizer))[None]
+    with torch.no_grad():
+        before, after, *_ = language(input_ids=ids, output_hidden_states=True).hidden_states
+    assert 10 < float((after - before).std() / before.std()) < 20
 
 
 @pytest.mark.parametrize("name", ["align", "attend"])

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from flows.graph import read_graph
+
 ROOT = Path(__file__).parents[2]
 COPIED = ("sim4seg", "stages", "flows", "dvc.yaml", "params.yaml", "source.snapshot.json", ".dvcignore", ".gitignore")
 SMALL: dict[str, Any] = {
@@ -33,7 +35,7 @@ def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 class Project:
     """A copy of the project in ``folder``, under git and DVC, nothing run yet."""
 
-    def __init__(self, folder: Path, changes: dict[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for name in COPIED:
@@ -44,7 +46,8 @@ class Project:
                 shutil.copyfile(source, folder / name)
         (folder / ".dvc").mkdir()
         shutil.copyfile(ROOT / ".dvc/config", folder / ".dvc/config")
-        self.change(merge(SMALL, changes or {}))
+        file = folder / "params.yaml"
+        file.write_text(yaml.safe_dump(merge(yaml.safe_load(file.read_text()), SMALL), sort_keys=False))
         self.run("git", "init", "-q")
         self.run("git", "add", "-A")
         self.run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "start")
@@ -54,11 +57,6 @@ class Project:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
         return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(self.folder)}
 
-    def change(self, changes: dict[str, Any]) -> None:
-        """Lay ``changes`` over params.yaml."""
-        file = self.folder / "params.yaml"
-        file.write_text(yaml.safe_dump(merge(yaml.safe_load(file.read_text()), changes), sort_keys=False))
-
     def start(self, *command: str) -> subprocess.Popen[str]:
         """A process in a session of its own, so that it can be killed with all its children."""
         out = subprocess.PIPE
@@ -67,20 +65,14 @@ class Project:
             start_new_session=True,
         )  # fmt: skip
 
-    def attempt(self, *command: str) -> tuple[int, str]:
-        """Exit code and all that was said."""
+    def run(self, *command: str) -> None:
+        """Run to the end; it must end well."""
         child = self.start(*command)
         said, _ = child.communicate(timeout=600)
-        return child.returncode, said
+        assert child.returncode == 0, said
 
-    def run(self, *command: str) -> str:
-        """What was said; it must have ended well."""
-        code, said = self.attempt(*command)
-        assert code == 0, said
-        return said
-
-    def repro(self, stage: str) -> str:
-        return self.run("dvc", "repro", "--single-item", stage)
+    def repro(self, stage: str) -> None:
+        self.run("dvc", "repro", "--single-item", stage)
 
     def kill(self, seconds: float, *command: str) -> bool:
         """Start, wait, kill -9 the process and its children; False if it had ended before."""
@@ -100,7 +92,4 @@ class Project:
 
 def stages() -> list[str]:
     """The stages in the order in which they run."""
-    sys.path.insert(0, str(ROOT))
-    from flows.graph import read_graph
-
     return list(read_graph(ROOT / "dvc.yaml"))

@@ -43,14 +43,8 @@ class LocalSource:
         """Copy the snapshot's files and check each; a file that is already there and right is not copied again.
 
         Raises:
-            SourceError: empty snapshot, an unsafe key, a file that is missing or no longer what it was.
+            SourceError: an unsafe key, a file that is missing or no longer what it was.
         """
-        if not snapshot.objects:
-            raise SourceError(
-                "the source snapshot lists no files",
-                where="source.snapshot.json",
-                remedy="run `sim4seg snapshot` after the data is in place",
-            )
         entries = [entry for entry in snapshot.objects if isinstance(entry, Entry)]
         for entry in with_progress(entries, "fetch", total=len(entries)):
             target = out / safe_path(entry.key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,18 +34,22 @@ PARALLEL = 16
 CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) to keys that may list and read there"
 ENDPOINT = "check AWS_ENDPOINT_URL and the network, then run the same command again; nothing is fetched twice"
 NEW_SNAPSHOT = "take a new snapshot with `sim4seg snapshot` and commit it, or restore the object"
-REMEDIES = {
-    "AccessDenied": CREDENTIALS,
-    "403": CREDENTIALS,
-    "InvalidAccessKeyId": CREDENTIALS,
-    "SignatureDoesNotMatch": CREDENTIALS,
-    "ExpiredToken": CREDENTIALS,
-    "NoSuchBucket": "check the bucket's name in fetch.root",
-    "NoSuchKey": NEW_SNAPSHOT,
-    "NoSuchVersion": NEW_SNAPSHOT,
-    "404": NEW_SNAPSHOT,
-    "PreconditionFailed": NEW_SNAPSHOT,
+OVERWRITTEN = "an object was overwritten since the snapshot"
+MISSING = "an object of the snapshot is missing"
+REFUSED = "the store refused: {code} {message}"
+ANSWERS: dict[str, tuple[str, str]] = {
+    "AccessDenied": (REFUSED, CREDENTIALS),
+    "403": (REFUSED, CREDENTIALS),
+    "InvalidAccessKeyId": (REFUSED, CREDENTIALS),
+    "SignatureDoesNotMatch": (REFUSED, CREDENTIALS),
+    "ExpiredToken": (REFUSED, CREDENTIALS),
+    "NoSuchBucket": (REFUSED, "check the bucket's name in fetch.root"),
+    "NoSuchKey": (MISSING, NEW_SNAPSHOT),
+    "404": (MISSING, NEW_SNAPSHOT),
+    "NoSuchVersion": ("a version of the snapshot is missing", NEW_SNAPSHOT),
+    "PreconditionFailed": (OVERWRITTEN, NEW_SNAPSHOT),
 }
+"""What a store's error code means here, and what to do about it; any other code is refused, remedy ENDPOINT."""
 
 
 def parse_uri(uri: str) -> tuple[str, str]:
@@ -84,17 +89,13 @@ def explained(where: str) -> Iterator[None]:
     try:
         yield
     except S3DownloadFailedError as error:
-        raise SourceError("an object was overwritten since the snapshot", where=where, remedy=NEW_SNAPSHOT) from error
+        raise SourceError(OVERWRITTEN, where=where, remedy=NEW_SNAPSHOT) from error
     except ClientError as error:
         said = error.response.get("Error", {})
         code = str(said.get("Code", "unknown"))
-        what = {
-            "PreconditionFailed": "an object was overwritten since the snapshot",
-            "NoSuchKey": "an object of the snapshot is missing",
-            "404": "an object of the snapshot is missing",
-            "NoSuchVersion": "a version of the snapshot is missing",
-        }.get(code, f"the store refused: {code} {said.get('Message', '')}".strip())
-        raise SourceError(what, where=where, remedy=REMEDIES.get(code, ENDPOINT)) from error
+        what, remedy = ANSWERS.get(code, (REFUSED, ENDPOINT))
+        what = what.format(code=code, message=said.get("Message", "")).strip()
+        raise SourceError(what, where=where, remedy=remedy) from error
     except (BotoCoreError, Boto3Error) as error:
         remedy = CREDENTIALS if "redential" in type(error).__name__ else ENDPOINT
         raise SourceError(f"the store cannot be used: {error}", where=where, remedy=remedy) from error
@@ -177,12 +178,12 @@ class S3Source:
         with explained(self.uri):
             store = client()
             # Only downloads by range carry the condition on the ETag; so everything is one, if of a single range.
-            limits = TransferConfig(max_concurrency=PARALLEL, max_io_queue=1000, multipart_threshold=1)
+            limits = TransferConfig(max_concurrency=PARALLEL, multipart_threshold=1)
             with TransferManager(store, limits) as manager:
                 self._download(manager, store, missing)
 
     def _download(self, manager: TransferManager, store: Any, missing: list[tuple[S3Entry, Path]]) -> None:
-        flying: list[tuple[S3Entry, Path, TransferFuture]] = []
+        flying: deque[tuple[S3Entry, Path, TransferFuture]] = deque()
         for entry, target in with_progress(missing, "fetch", total=len(missing)):
             target.parent.mkdir(parents=True, exist_ok=True)
             extra = {"VersionId": entry.version} if entry.version else {}
@@ -191,7 +192,7 @@ class S3Source:
             )
             flying.append((entry, target, future))
             if len(flying) >= 4 * PARALLEL:
-                self._finish(store, *flying.pop(0))
+                self._finish(store, *flying.popleft())
         for each in flying:
             self._finish(store, *each)
 
