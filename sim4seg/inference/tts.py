@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sim4seg.digest import digest_json
+from sim4seg.errors import ModelError
+from sim4seg.inference import decoding
 from sim4seg.model import rvls2m
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.processing import Image, Sim4SegProcessor
@@ -46,14 +47,6 @@ class Candidate:
     perturbation: int
 
 
-@dataclass(frozen=True)
-class _Path:
-    """One generated answer: ids up to the end token, and their mean log-probability."""
-
-    ids: list[int]
-    log_probability: float
-
-
 @torch.inference_mode()
 def answer_batch(
     model: Sim4SegForConditionalGeneration,
@@ -74,98 +67,124 @@ def answer_batch(
         questions: one for each image.
         paths: m; path 0 is greedy, the others are sampled at ``temperature``.
         perturbations: n; perturbation 0 leaves the region mask alone.
-        seeds: one for each image; together they decide the samples of the batch.
+        max_new_tokens: a text that has not ended by then is cut there.
+        seeds: one for each image; decides its samples, whatever else is in the batch and whatever m and n are.
 
     Returns:
         For each image m * n candidates, path by path. Where the text lacks ``[SEG]`` the mask is that of the text
         with ``[SEG]`` appended; where it has several the first counts.
+
+    Raises:
+        ModelError: nothing is asked for, or the lists differ in length, or a question is empty.
     """
+    _check(images, questions, seeds, paths, perturbations, max_new_tokens)
     device = next(model.parameters()).device
     visual = {name: value.to(device) for name, value in processor.image_inputs(images).items()}
     prompt = {name: value.to(device) for name, value in processor.text_inputs(questions).items()}
-    seed = int(digest_json(seeds)[:15], 16)
-    written = _write_paths(model, processor, prompt, visual["pixel_values"], paths, temperature, max_new_tokens, seed)
-    embeddings = model.segmenter.encode(visual["sam_pixel_values"])
-    noise = torch.Generator().manual_seed(seed + 1)
-    answers: list[list[Candidate]] = [[] for _ in images]
-    for path, row in enumerate(written):
-        seg, scores = _regions(model, processor, questions, [p.ids for p in row], visual)
-        for perturbation in range(perturbations):
-            regions = rvls2m.normalise(scores)
-            if perturbation:
-                regions = rvls2m.perturb(regions, NOISE, noise)
-            logits, iou = model.segmenter.decode(embeddings, seg, model.mask_prompt(regions, visual["sam_extent"]))
-            for index, image in enumerate(images):
-                probability = processor.probabilities(logits[index].cpu(), image.shape[:2])
-                answers[index].append(
-                    Candidate(
-                        text=_plain(processor, row[index].ids),
-                        mask=probability > 0.5,
-                        probability=probability,
-                        similarity=regions[index].clamp(0, 1).float().cpu().numpy(),
-                        log_probability=row[index].log_probability,
-                        predicted_iou=float(iou[index]),
-                        path=path,
-                        perturbation=perturbation,
-                    )
-                )
-    return answers
+    writing = decoding.write_paths(
+        model.lvlm,
+        {**prompt, "pixel_values": visual["pixel_values"]},
+        decoding.Vocabulary(processor.tokenizer.eos_token_id, processor.seg_token_id, processor.image_token_id),
+        decoding.uniform_draws(seeds, paths, max_new_tokens),
+        torch.tensor([0.0] + [temperature] * (paths - 1)),
+    )
+    is_image = prompt["input_ids"] == processor.image_token_id
+    image_states = writing.prompt_states[is_image].view(len(images), -1, writing.prompt_states.shape[-1])
+    logits, iou, regions = _masks(model, writing.seg_states, image_states, visual, seeds, perturbations)
+    shape = (len(images), paths, perturbations)
+    return [
+        _candidates(processor, picture.shape[:2], written, *found)
+        for picture, written, *found in zip(
+            images,
+            writing.paths,
+            logits.cpu().unflatten(0, shape),
+            iou.cpu().unflatten(0, shape),
+            regions.clamp(0, 1).float().cpu().unflatten(0, shape),
+            strict=True,
+        )
+    ]
 
 
-def _write_paths(
+def _masks(
     model: Sim4SegForConditionalGeneration,
-    processor: Sim4SegProcessor,
-    prompt: dict[str, Tensor],
-    pixels: Tensor,
-    paths: int,
-    temperature: float,
-    max_new_tokens: int,
-    seed: int,
-) -> list[list[_Path]]:
-    """``paths`` rows of one answer an image."""
-    tokenizer = processor.tokenizer
-    common = {
-        "max_new_tokens": max_new_tokens,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        "output_logits": True,
-        "return_dict_in_generate": True,
-    }
-    rows = []
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for path in range(paths):
-            how = {"do_sample": False} if path == 0 else {"do_sample": True, "temperature": temperature, "top_k": 0}
-            output = model.lvlm.generate(**prompt, pixel_values=pixels, **common, **how)
-            rows.append(_read_paths(output, prompt["input_ids"].shape[1], tokenizer.eos_token_id))
-    return rows
-
-
-def _read_paths(output: object, start: int, eos: int) -> list[_Path]:
-    ids = output.sequences[:, start:]  # type: ignore[attr-defined]
-    logits = torch.stack(output.logits, dim=1).float()  # type: ignore[attr-defined]
-    chosen = logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
-    found = []
-    for row, values in zip(ids.tolist(), chosen, strict=True):
-        length = row.index(eos) + 1 if eos in row else len(row)
-        found.append(_Path(row[: length - 1] if eos in row else row, float(values[:length].mean())))
-    return found
-
-
-def _regions(
-    model: Sim4SegForConditionalGeneration,
-    processor: Sim4SegProcessor,
-    questions: list[str],
-    answers: list[list[int]],
+    seg_states: Tensor,
+    image_states: Tensor,
     visual: dict[str, Tensor],
-) -> tuple[Tensor, Tensor]:
-    """E_seg (B, C) and the region matrix (B, g, g) of each answer: the mask path of training, on generated text."""
-    device = visual["pixel_values"].device
-    batch = processor.text_until_seg(questions, answers)
-    ids = batch["input_ids"].to(device)
-    states = model.states(ids, batch["attention_mask"].to(device), visual["pixel_values"])
-    seg, image = model.seg_and_image_states(states, ids)
-    return seg, model.region_scores(seg, image, visual["vision_affine"])
+    seeds: list[int],
+    perturbations: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mask logits (B * m * n, P, P), predicted IoU (B * m * n) and regions (B * m * n, g, g): SAM sees an image once.
+
+    Args:
+        seg_states: (B * m, H).
+        image_states: (B, T, H).
+    """
+    paths = len(seg_states) // len(image_states)
+    seg, image = model.projection(seg_states), model.projection(image_states).repeat_interleave(paths, 0)
+    scores = model.region_scores(seg, image, visual["vision_affine"].repeat_interleave(paths, 0))
+    regions = _perturbed(rvls2m.normalise(scores), seeds, paths, perturbations)
+    each = paths * perturbations
+    logits, iou = model.segmenter.decode(
+        model.segmenter.encode(visual["sam_pixel_values"]).repeat_interleave(each, 0),
+        seg.repeat_interleave(perturbations, 0),
+        model.mask_prompt(regions, visual["sam_extent"].repeat_interleave(each, 0)),
+    )
+    return logits, iou, regions
+
+
+def _candidates(
+    processor: Sim4SegProcessor,
+    size: tuple[int, int],
+    written: list[decoding.Written],
+    logits: Tensor,
+    iou: Tensor,
+    regions: Tensor,
+) -> list[Candidate]:
+    """One image's answers: (m, n, P, P) logits, (m, n) predicted IoU and (m, n, g, g) regions, on the CPU."""
+    candidates = []
+    for path, answer in enumerate(written):
+        text = _plain(processor, answer.ids)
+        for perturbation in range(logits.shape[1]):
+            probability = processor.probabilities(logits[path, perturbation], size)
+            candidates.append(
+                Candidate(
+                    text=text,
+                    mask=probability > 0.5,
+                    probability=probability,
+                    similarity=regions[path, perturbation].numpy(),
+                    log_probability=answer.log_probability,
+                    predicted_iou=float(iou[path, perturbation]),
+                    path=path,
+                    perturbation=perturbation,
+                )
+            )
+    return candidates
+
+
+def _check(
+    images: list[Image], questions: list[str], seeds: list[int], paths: int, perturbations: int, max_new_tokens: int
+) -> None:
+    lengths = (len(images), len(questions), len(seeds))
+    if len(set(lengths)) > 1 or not images:
+        raise ModelError(
+            f"a batch of {lengths[0]} images, {lengths[1]} questions and {lengths[2]} seeds cannot be answered",
+            remedy="give at least one image, and one question and one seed for each",
+        )
+    if min(paths, perturbations, max_new_tokens) < 1:
+        raise ModelError(
+            f"{paths} paths, {perturbations} perturbations and {max_new_tokens} new tokens: all must be 1 or more",
+            remedy="see evaluate.tts and evaluate.max_new_tokens in params.yaml",
+        )
+
+
+def _perturbed(regions: Tensor, seeds: list[int], paths: int, perturbations: int) -> Tensor:
+    """(B * m, g, g) normalised -> (B * m * n, g, g), the first of each n as it was."""
+    rows = []
+    for index, region in enumerate(regions):
+        generator = decoding.region_generator(seeds[index // paths], index % paths)
+        rows.append(region)
+        rows += [rvls2m.perturb(region, NOISE, generator) for _ in range(perturbations - 1)]
+    return torch.stack(rows)
 
 
 def _plain(processor: Sim4SegProcessor, ids: list[int]) -> str:
