@@ -97,9 +97,7 @@ def answer_batch(
         for picture, written, *found in zip(
             images,
             writing.paths,
-            logits.cpu().unflatten(0, shape),
-            iou.cpu().unflatten(0, shape),
-            regions.clamp(0, 1).float().cpu().unflatten(0, shape),
+            *(each.cpu().view(*shape, *each.shape[1:]) for each in (logits, iou, regions.clamp(0, 1).float())),
             strict=True,
         )
     ]
