@@ -13,12 +13,12 @@ from sim4seg.config import Register
 from sim4seg.errors import RegistryError
 from sim4seg.registry import journal, rules
 from sim4seg.registry.journal import Entry
-from sim4seg.registry.store import CANDIDATE, CHAMPION, DATA_DIGEST, MODEL_DIGEST, Store, locked
+from sim4seg.registry.store import CANDIDATE, CHAMPION, DATA_DIGEST, MODEL_DIGEST, Store, locked, registry_folder
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-LOG = "registry/promotions.jsonl"
+LOG = "promotions.jsonl"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _chosen(store: Store, version: int | str | None) -> ModelVersion:
 
 def _crown(store: Store, action: str, version: ModelVersion, champion: ModelVersion | None, why: str) -> Promotion:
     """Log, then move the alias. Killed in between, the next call finds the entry in the log and only moves it."""
-    log = store.workspace / LOG
+    log = registry_folder(store.workspace) / LOG
     number, replaced = str(version.version), str(champion.version) if champion else None
     entry = Entry(
         action=action,
@@ -130,7 +130,7 @@ def promote(params: Register, version: int | str | None = None, workspace: Path 
     """
     with locked(workspace):
         store = Store(params.name, workspace)
-        journal.read_whole(store.workspace / LOG)
+        journal.read_whole(registry_folder(store.workspace) / LOG)
         chosen, champion = _chosen(store, version), store.alias(CHAMPION)
         number = str(chosen.version)
         if champion is not None and str(champion.version) == number:
@@ -156,14 +156,14 @@ def rollback(params: Register, version: int | str, why: str = "", workspace: Pat
     """
     with locked(workspace):
         store = Store(params.name, workspace)
-        past = journal.read_whole(store.workspace / LOG)
+        past = journal.read_whole(registry_folder(store.workspace) / LOG)
         chosen, champion = store.version(version), store.alias(CHAMPION)
         number = str(chosen.version)
         champions = sorted({one.version for one in past if one.name == store.name}, key=int)
         if number not in champions:
             raise RegistryError(
                 f"{store.name} version {number} never was champion",
-                where=str(store.workspace / LOG),
+                where=str(registry_folder(store.workspace) / LOG),
                 remedy=f"earlier champions: {', '.join(champions) or 'none'}; `promote` a new one by the rules",
             )
         store.weights(chosen)
@@ -179,4 +179,4 @@ def history(workspace: Path = Path()) -> list[Entry]:
     Raises:
         RegistryError: the log was changed after it was written.
     """
-    return journal.read(workspace / LOG)
+    return journal.read(registry_folder(workspace) / LOG)

@@ -4,12 +4,44 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sim4seg.digest import digest_directory
 from sim4seg.errors import RegistryError
 from sim4seg.registry.store import CANDIDATE, CHAMPION, Store
 
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
 _URI = re.compile(r"models:/(?P<name>[A-Za-z0-9_.-]+)(?:@(?P<alias>[A-Za-z0-9_-]+)|/(?P<version>[0-9]+))")
+
+
+def find_version(uri: str, workspace: Path = Path()) -> tuple[Store, ModelVersion]:
+    """The version that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` names, and the store that holds it.
+
+    Raises:
+        RegistryError: nothing of that name.
+    """
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise RegistryError(
+            f"cannot read {uri!r} as a registered model",
+            remedy="give models:/NAME@champion, models:/NAME@candidate or models:/NAME/VERSION",
+        )
+    store = Store(match["name"], workspace)
+    if match["version"]:
+        return store, store.version(match["version"])
+    found = store.alias(match["alias"])
+    if found is None:
+        raise RegistryError(
+            f"{match['name']} has no {match['alias']} yet",
+            where=store.uri,
+            remedy={
+                CHAMPION: "promote a version: `python -m flows.promote`",
+                CANDIDATE: "register one: `dvc repro register`",
+            }.get(match["alias"], f"use @{CHAMPION} or @{CANDIDATE}"),
+        )
+    return store, found
 
 
 def resolve(uri: str | Path, workspace: Path = Path()) -> tuple[Path, str]:
@@ -31,25 +63,5 @@ def resolve(uri: str | Path, workspace: Path = Path()) -> tuple[Path, str]:
         if not folder.is_dir():
             raise RegistryError("there is no such model folder", where=text, remedy="check the path")
         return folder, f"sha256:{digest_directory(folder)[:12]}"
-    match = _URI.fullmatch(text)
-    if match is None:
-        raise RegistryError(
-            f"cannot read {text!r} as a registered model",
-            remedy="give models:/NAME@champion, models:/NAME@candidate or models:/NAME/VERSION",
-        )
-    store = Store(match["name"], workspace)
-    if match["version"]:
-        version = store.version(match["version"])
-    else:
-        found = store.alias(match["alias"])
-        if found is None:
-            raise RegistryError(
-                f"{match['name']} has no {match['alias']} yet",
-                where=store.uri,
-                remedy={
-                    CHAMPION: "promote a version: `python -m flows.promote`",
-                    CANDIDATE: "register one: `dvc repro register`",
-                }.get(match["alias"], f"use @{CHAMPION} or @{CANDIDATE}"),
-            )
-        version = found
-    return store.weights(version), f"{match['name']}/{version.version}"
+    store, version = find_version(text, workspace)
+    return store.weights(version), f"{store.name}/{version.version}"

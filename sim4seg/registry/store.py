@@ -49,10 +49,15 @@ def explained(where: str) -> Iterator[None]:
         ) from error
 
 
+def registry_folder(workspace: Path) -> Path:
+    """Where the lock and the promotion log are: SIM4SEG_REGISTRY_DIR (set in a worktree), else ``registry/``."""
+    return Path(os.environ.get("SIM4SEG_REGISTRY_DIR") or workspace / "registry")
+
+
 @contextmanager
 def locked(workspace: Path) -> Iterator[None]:
     """Hold the workspace's registry lock; waits for another process, and ends with this one however it dies."""
-    folder = workspace / "registry"
+    folder = registry_folder(workspace)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -84,10 +89,10 @@ class Store:
         silence()
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        database = workspace.resolve() / "mlflow.db"
         self.name, self.workspace = name, workspace.resolve()
-        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}"
-        missing = self.uri == f"sqlite:///{database}" and not database.is_file()
+        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.workspace / 'mlflow.db'}"
+        database = Path(self.uri.removeprefix("sqlite:///").partition("?")[0])
+        missing = self.uri.startswith("sqlite:///") and not database.is_file()
         if missing and not create:
             raise RegistryError(
                 "there is no model registry here yet",
@@ -104,12 +109,13 @@ class Store:
             self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def experiment(self) -> str:
-        """Id of the experiment; made if it is missing, with local artifacts in ``mlartifacts/``."""
+        """Id of the experiment; made if it is missing, its artifacts in MLFLOW_DEFAULT_ARTIFACT_ROOT or here."""
         found = self.client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             return str(found.experiment_id)
         remote = self.uri.startswith(("http://", "https://", "databricks"))
-        place = None if remote else (self.workspace / "mlartifacts").as_uri()
+        here = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT") or (self.workspace / "mlartifacts").as_uri()
+        place = None if remote else here
         return str(self.client.create_experiment(EXPERIMENT, artifact_location=place))
 
     def versions(self) -> list[ModelVersion]:
@@ -157,9 +163,13 @@ class Store:
             self.client.set_registered_model_alias(self.name, alias, str(version.version))
 
     def evidence(self, version: ModelVersion, name: str) -> Path:
-        """Local path of an evidence file of ``version``; downloaded if the store is remote."""
-        with explained(f"{self.name} version {version.version}, {name}"):
-            return Path(self.client.download_artifacts(str(version.run_id), f"{EVIDENCE}/{name}"))
+        """Local path of an evidence file of ``version``, or of all with name ""; downloaded if the store is remote."""
+        return self.artifact(version, f"{EVIDENCE}/{name}".rstrip("/"))
+
+    def artifact(self, version: ModelVersion, path: str) -> Path:
+        """Local path of a file or folder that was stored with ``version``; downloaded if the store is remote."""
+        with explained(f"{self.name} version {version.version}, {path}"):
+            return Path(self.client.download_artifacts(str(version.run_id), path))
 
     def weights(self, version: ModelVersion) -> Path:
         """Local model directory of ``version``, checked against the digest it was registered with.

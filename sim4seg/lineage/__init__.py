@@ -1,0 +1,1 @@
+"""What made a version, and making it again: git worktrees, DVC's record of digests, verification, reproduction."""

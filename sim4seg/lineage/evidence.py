@@ -1,0 +1,115 @@
+"""What a registered version carries of its past: tags, and the files that it was made from and by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from sim4seg.lineage.lock import LineageError, Lock, parse_lock
+from sim4seg.registry.resolution import find_version
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+    from sim4seg.registry.store import Store
+
+LOCK, PARAMS, SNAPSHOT = "dvc.lock", "params.yaml", "source.snapshot.json"
+RESTORED = (PARAMS, SNAPSHOT, LOCK)
+"""The evidence files that decide, with the code, what a version is."""
+CHANGES = "+changes"
+COMMIT = "sim4seg.git_commit"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One version's past.
+
+    Attributes:
+        store, version: where it is registered.
+        folder: its evidence files.
+    """
+
+    store: Store
+    version: ModelVersion
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """For messages."""
+        return f"{self.store.name} version {self.version.version}"
+
+    @cached_property
+    def tags(self) -> Mapping[str, str]:
+        """The version's tags."""
+        return dict(self.version.tags)
+
+    @property
+    def commit(self) -> str | None:
+        """The git commit it was made from; None if it was not made under git."""
+        commit = self.tags.get(COMMIT, "none").removesuffix(CHANGES)
+        return None if commit == "none" else commit
+
+    @property
+    def dirty(self) -> bool:
+        """Whether tracked files differed from the commit when it was registered."""
+        return self.tags.get(COMMIT, "").endswith(CHANGES)
+
+    def read(self, name: str) -> bytes:
+        """An evidence file's bytes.
+
+        Raises:
+            LineageError: the version does not carry it.
+        """
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            raise LineageError(
+                f"{self.label} carries no {name}",
+                where=str(self.folder),
+                remedy="restore it from a backup of the registry's artifacts; a version that was registered without "
+                "this file cannot be traced",
+            ) from error
+
+    @cached_property
+    def lock(self) -> Lock:
+        """Its dvc.lock."""
+        return parse_lock(self.read(LOCK), str(self.folder / LOCK))
+
+    @cached_property
+    def params(self) -> Mapping[str, Any]:
+        """Its params.yaml, unchecked: a later version of the code may know other keys.
+
+        Raises:
+            LineageError: not YAML.
+        """
+        try:
+            return dict(yaml.safe_load(self.read(PARAMS)))
+        except (yaml.YAMLError, TypeError, ValueError) as error:
+            raise LineageError(
+                f"not a params.yaml that can be read: {error}",
+                where=str(self.folder / PARAMS),
+                remedy="restore the file from a backup",
+            ) from error
+
+    def packages(self) -> dict[str, str]:
+        """Versions of Python and of the packages it was made with, as recorded."""
+        text = self.store.artifact(self.version, "model/requirements.txt").read_text(encoding="utf-8")
+        pairs = (line.split("==") for line in text.splitlines() if "==" in line)
+        found = {name.strip(): number.strip() for name, number in pairs}
+        python = yaml.safe_load(self.store.artifact(self.version, "model/python_env.yaml").read_text(encoding="utf-8"))
+        return {"python": str(python["python"]), **found}
+
+
+def read_evidence(uri: str, workspace: Path) -> Evidence:
+    """The past of the version that ``uri`` names (``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``).
+
+    Raises:
+        RegistryError: nothing of that name, or the store failed.
+    """
+    store, version = find_version(uri, workspace)
+    return Evidence(store, version, store.evidence(version, ""))

@@ -1,0 +1,135 @@
+"""dvc.lock: what every stage was given and what came out, by digest; and those digests computed anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sim4seg.errors import Sim4SegError
+
+IGNORED = ("__pycache__", ".venv")
+"""Folders that .dvcignore keeps out of a digest; also files ``*.pyc``, ``.*.partial`` and ``.*.old``."""
+
+
+class LineageError(Sim4SegError):
+    """What made a version cannot be read, or made again."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage as DVC recorded it.
+
+    Attributes:
+        cmd: its command.
+        deps, outs: MD5 by path; that of a folder ends in ``.dir``.
+        params: what it was given of params.yaml, by dotted key.
+    """
+
+    cmd: str
+    deps: Mapping[str, str]
+    outs: Mapping[str, str]
+    params: Mapping[str, Any]
+
+
+Lock = Mapping[str, Stage]
+"""Stages by name, in the order in which they run."""
+
+
+def _digests(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    return {str(item["path"]): str(item["md5"]) for item in items}
+
+
+def _ordered(stages: Mapping[str, Stage]) -> Lock:
+    makers = {path: name for name, stage in stages.items() for path in stage.outs}
+    graph = {name: {makers[path] for path in stage.deps if path in makers} for name, stage in stages.items()}
+    return {name: stages[name] for name in TopologicalSorter(graph).static_order()}
+
+
+def parse_lock(data: bytes, where: str) -> Lock:
+    """Read dvc.lock.
+
+    Raises:
+        LineageError: it is not one.
+    """
+    try:
+        stages = yaml.safe_load(data)["stages"]
+        return _ordered(
+            {
+                str(name): Stage(
+                    cmd=str(entry["cmd"]),
+                    deps=_digests(entry.get("deps", [])),
+                    outs=_digests(entry.get("outs", [])),
+                    params=dict(entry.get("params", {}).get("params.yaml", {})),
+                )
+                for name, entry in stages.items()
+            }
+        )
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, CycleError) as error:
+        raise LineageError(
+            f"not a dvc.lock that can be read: {type(error).__name__} {error}",
+            where=where,
+            remedy="restore the file from git or a backup",
+        ) from error
+
+
+def upstream(lock: Lock, stage: str) -> list[str]:
+    """The stages that ``stage`` depends on, through any number of others, in order."""
+    needed, wanted = set(), set(lock[stage].deps)
+    for name in reversed(lock):
+        if wanted & set(lock[name].outs):
+            needed.add(name)
+            wanted |= set(lock[name].deps)
+    return [name for name in lock if name in needed]
+
+
+def downstream(lock: Lock, stage: str) -> list[str]:
+    """``stage`` and the stages that depend on it, through any number of others, in order."""
+    reached, made = [], set()
+    for name in lock:
+        if name == stage or made & set(lock[name].deps):
+            reached.append(name)
+            made |= set(lock[name].outs)
+    return reached
+
+
+def md5_bytes(data: bytes) -> str:
+    """Hex MD5; DVC's digest, not a protection."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def md5_file(path: Path) -> str:
+    """Hex MD5 of a file's bytes, read in blocks."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def listing(files: Mapping[str, str]) -> bytes:
+    """What DVC 3 stores for a folder: JSON of the files' MD5 and relative POSIX paths, sorted by path."""
+    entries = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    return json.dumps(entries, sort_keys=True).encode()
+
+
+def files_below(folder: Path) -> dict[str, str]:
+    """MD5 of every file that DVC counts below ``folder``, by relative POSIX path."""
+    return {
+        path.relative_to(folder).as_posix(): md5_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not any(part in IGNORED for part in path.parts[len(folder.parts) :])
+        and path.suffix != ".pyc"
+        and not (path.name.startswith(".") and path.suffix in (".partial", ".old"))
+    }
+
+
+def dvc_digest(path: Path) -> str | None:
+    """What dvc.lock would say of a file or folder; None if it is not there."""
+    if path.is_dir():
+        return f"{md5_bytes(listing(files_below(path)))}.dir"
+    return md5_file(path) if path.is_file() else None
