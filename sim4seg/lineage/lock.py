@@ -81,8 +81,9 @@ def parse_lock(data: bytes, where: str) -> Lock:
 
 def upstream(lock: Lock, stage: str) -> list[str]:
     """The stages that ``stage`` depends on, through any number of others, in order."""
-    needed, wanted = set(), set(lock[stage].deps)
-    for name in reversed(lock):
+    needed: set[str] = set()
+    wanted = set(lock[stage].deps)
+    for name in reversed(list(lock)):
         if wanted & set(lock[name].outs):
             needed.add(name)
             wanted |= set(lock[name].deps)
@@ -91,7 +92,8 @@ def upstream(lock: Lock, stage: str) -> list[str]:
 
 def downstream(lock: Lock, stage: str) -> list[str]:
     """``stage`` and the stages that depend on it, through any number of others, in order."""
-    reached, made = [], set()
+    reached: list[str] = []
+    made: set[str] = set()
     for name in lock:
         if name == stage or made & set(lock[name].deps):
             reached.append(name)
