@@ -6,17 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from sim4seg.lineage.lock import LineageError, Lock, parse_lock
-from sim4seg.registry.resolution import find_version
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
-
-    from sim4seg.registry.store import Store
+from sim4seg.registry.resolution import Registered, find_version
 
 LOCK, PARAMS, SNAPSHOT = "dvc.lock", "params.yaml", "source.snapshot.json"
 RESTORED = (PARAMS, SNAPSHOT, LOCK)
@@ -30,23 +25,22 @@ class Evidence:
     """One version's past.
 
     Attributes:
-        store, version: where it is registered.
+        registered: the version.
         folder: its evidence files.
     """
 
-    store: Store
-    version: ModelVersion
+    registered: Registered
     folder: Path
 
     @property
     def label(self) -> str:
         """For messages."""
-        return f"{self.store.name} version {self.version.version}"
+        return f"{self.registered.name} version {self.registered.number}"
 
     @cached_property
     def tags(self) -> Mapping[str, str]:
         """The version's tags."""
-        return dict(self.version.tags)
+        return self.registered.tags
 
     @property
     def commit(self) -> str | None:
@@ -98,10 +92,10 @@ class Evidence:
 
     def packages(self) -> dict[str, str]:
         """Versions of Python and of the packages it was made with, as recorded."""
-        text = self.store.artifact(self.version, "model/requirements.txt").read_text(encoding="utf-8")
+        text = self.registered.artifact("model/requirements.txt").read_text(encoding="utf-8")
         pairs = (line.split("==") for line in text.splitlines() if "==" in line)
         found = {name.strip(): number.strip() for name, number in pairs}
-        python = yaml.safe_load(self.store.artifact(self.version, "model/python_env.yaml").read_text(encoding="utf-8"))
+        python = yaml.safe_load(self.registered.artifact("model/python_env.yaml").read_text(encoding="utf-8"))
         return {"python": str(python["python"]), **found}
 
 
@@ -111,5 +105,5 @@ def read_evidence(uri: str, workspace: Path) -> Evidence:
     Raises:
         RegistryError: nothing of that name, or the store failed.
     """
-    store, version = find_version(uri, workspace)
-    return Evidence(store, version, store.evidence(version, ""))
+    registered = find_version(uri, workspace)
+    return Evidence(registered, registered.evidence())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +18,45 @@ if TYPE_CHECKING:
 _URI = re.compile(r"models:/(?P<name>[A-Za-z0-9_.-]+)(?:@(?P<alias>[A-Za-z0-9_-]+)|/(?P<version>[0-9]+))")
 
 
-def find_version(uri: str, workspace: Path = Path()) -> tuple[Store, ModelVersion]:
-    """The version that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` names, and the store that holds it.
+@dataclass(frozen=True)
+class Registered:
+    """A registered version in its store.
+
+    Attributes:
+        name, number: of the registered model and of the version.
+        tags: what it was registered with.
+    """
+
+    store: Store
+    version: ModelVersion
+
+    @property
+    def name(self) -> str:
+        return self.store.name
+
+    @property
+    def number(self) -> str:
+        return str(self.version.version)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        return dict(self.version.tags)
+
+    def weights(self) -> Path:
+        """See :meth:`Store.weights`."""
+        return self.store.weights(self.version)
+
+    def evidence(self) -> Path:
+        """Local folder of its evidence files."""
+        return self.store.evidence(self.version, "")
+
+    def artifact(self, path: str) -> Path:
+        """See :meth:`Store.artifact`."""
+        return self.store.artifact(self.version, path)
+
+
+def find_version(uri: str, workspace: Path = Path()) -> Registered:
+    """The version that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` names.
 
     Raises:
         RegistryError: nothing of that name.
@@ -30,7 +69,7 @@ def find_version(uri: str, workspace: Path = Path()) -> tuple[Store, ModelVersio
         )
     store = Store(match["name"], workspace)
     if match["version"]:
-        return store, store.version(match["version"])
+        return Registered(store, store.version(match["version"]))
     found = store.alias(match["alias"])
     if found is None:
         raise RegistryError(
@@ -41,7 +80,7 @@ def find_version(uri: str, workspace: Path = Path()) -> tuple[Store, ModelVersio
                 CANDIDATE: "register one: `dvc repro register`",
             }.get(match["alias"], f"use @{CHAMPION} or @{CANDIDATE}"),
         )
-    return store, found
+    return Registered(store, found)
 
 
 def resolve(uri: str | Path, workspace: Path = Path()) -> tuple[Path, str]:
@@ -63,5 +102,5 @@ def resolve(uri: str | Path, workspace: Path = Path()) -> tuple[Path, str]:
         if not folder.is_dir():
             raise RegistryError("there is no such model folder", where=text, remedy="check the path")
         return folder, f"sha256:{digest_directory(folder)[:12]}"
-    store, version = find_version(text, workspace)
-    return store.weights(version), f"{store.name}/{version.version}"
+    found = find_version(text, workspace)
+    return found.weights(), f"{found.name}/{found.number}"
