@@ -23,8 +23,7 @@ class Registered:
     """A registered version in its store.
 
     Attributes:
-        name, number: of the registered model and of the version.
-        tags: what it was registered with.
+        store, version: the registry, and its own record of the version.
     """
 
     store: Store
@@ -32,14 +31,17 @@ class Registered:
 
     @property
     def name(self) -> str:
+        """Of the registered model."""
         return self.store.name
 
     @property
     def number(self) -> str:
+        """Of the version."""
         return str(self.version.version)
 
     @property
     def tags(self) -> Mapping[str, str]:
+        """What it was registered with."""
         return dict(self.version.tags)
 
     def weights(self) -> Path:
