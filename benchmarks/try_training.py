@@ -53,12 +53,11 @@ def changed(params: Params, changes: list[str]) -> Params:
 @torch.inference_mode()
 def forced(model: Any, processor: Any, images: list[Any], rows: list[dict[str, Any]]) -> list[bool]:
     """Whether every token of the diagnosis is the likeliest one after the true reasoning."""
-    batch = {
-        **processor.image_inputs(images),
-        **processor.text_inputs([row["question"] for row in rows], [row["cot"] for row in rows]),
-    }
-    states = model.states(batch["input_ids"], batch["attention_mask"], batch["pixel_values"])
-    said = model.lvlm.lm_head(states[:, :-1]).argmax(-1)
+    visual = processor.image_inputs(images)
+    questions, answers = [row["question"] for row in rows], [row["cot"] for row in rows]
+    batch = processor.text_inputs(questions, answers, visual["vision_grid"])
+    states = model.states(batch["input_ids"], batch["attention_mask"], visual)
+    said = model.lm_head(states[:, :-1]).argmax(-1)
     elsewhere = batch["conclusion"][:, 1:] == 0
     right: list[bool] = ((said == batch["input_ids"][:, 1:]) | elsewhere).all(1).tolist()
     return right

@@ -138,6 +138,9 @@ class LossWeights(Section):
     iou: Annotated[float, Field(ge=0)] = 0.1
     align: Annotated[float, Field(ge=0)] = 0.0
     """Image features say the answer's words (sim4seg/model/alignment.py)."""
+    align_reasoning: Annotated[float, Field(ge=0)] = 0.3
+    align_conclusion: Annotated[float, Field(ge=0)] = 2.0
+    """Shares of the reasoning's and the diagnosis' words in `align`."""
     attend: Annotated[float, Field(ge=0)] = 0.0
     """One head of each layer looks at the lesion while the answer is written (the same file)."""
     conclusion: Annotated[float, Field(gt=0)] = 4.0

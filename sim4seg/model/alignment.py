@@ -19,24 +19,30 @@ from torch.nn import functional as F
 from sim4seg.model.losses import bce_loss, dice_loss
 
 
-def token_coverage(target: Tensor, affine: Tensor, extent: Tensor, side: int) -> Tensor:
-    """Share of each image token's square that the true mask covers.
+def token_coverage(target: Tensor, affine: Tensor, extent: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Share of each image token's rectangle that the true mask covers.
 
     Args:
         target: (B, S, S) in {0, 1} in SAM's frame.
         affine: (B, 4) image points to the LVLM's input, see :mod:`sim4seg.model.rvls2m`.
         extent: (B, 2) height and width share of SAM's square that the image fills.
-        side: tokens a side.
+        grid: rows and columns of tokens, the same for each image.
 
     Returns:
-        (B, side, side) float32 in [0, 1]; 0 for tokens on padding.
+        (B, rows, columns) float32 in [0, 1]; 0 for tokens on padding.
     """
-    points = max(1, -(-target.shape[-1] // side))
-    centres = (torch.arange(side * points, device=target.device, dtype=torch.float32) + 0.5) / (side * points)
-    across = (centres - affine[:, 1:2].float()) / affine[:, 0:1].float() * extent[:, 1:2].float()
-    down = (centres - affine[:, 3:4].float()) / affine[:, 2:3].float() * extent[:, 0:1].float()
-    count = len(centres)
-    where = torch.stack((across[:, None, :].expand(-1, count, -1), down[:, :, None].expand(-1, -1, count)), dim=-1)
+    size = target.shape[-1]
+    points = [max(1, -(-size // side)) for side in grid]
+    down, across = (
+        (torch.arange(side * n, device=target.device, dtype=torch.float32) + 0.5) / (side * n)
+        for side, n in zip(grid, points, strict=True)
+    )
+    across = (across - affine[:, 1:2].float()) / affine[:, 0:1].float() * extent[:, 1:2].float()
+    down = (down - affine[:, 3:4].float()) / affine[:, 2:3].float() * extent[:, 0:1].float()
+    count = (down.shape[1], across.shape[1])
+    where = torch.stack(
+        (across[:, None, :].expand(-1, count[0], -1), down[:, :, None].expand(-1, -1, count[1])), dim=-1
+    )
     sampled = F.grid_sample(
         target[:, None].float(), where * 2 - 1, mode="nearest", padding_mode="zeros", align_corners=False
     )

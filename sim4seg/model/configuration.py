@@ -26,7 +26,8 @@ SAM_DEFAULTS: dict[str, Any] = {
 
 REGION_DEFAULTS: dict[str, Any] = {"enabled": True, "grid": 16, "top_n": 36}
 LOSS_DEFAULTS: dict[str, float] = {
-    "text": 1.0, "bce": 2.0, "dice": 0.5, "region": 0.0, "iou": 0.0, "align": 0.0, "attend": 0.0, "conclusion": 1.0
+    "text": 1.0, "bce": 2.0, "dice": 0.5, "region": 0.0, "iou": 0.0, "align": 0.0, "attend": 0.0, "conclusion": 1.0,
+    "align_reasoning": 0.3, "align_conclusion": 2.0
 }  # fmt: skip
 
 
@@ -34,7 +35,7 @@ class Sim4SegConfig(PretrainedConfig):  # type: ignore[misc]
     """Everything needed to build the model without weights.
 
     Attributes:
-        lvlm_config: config of an image-text-to-text model (LLaVA family).
+        lvlm_config: config of an image-text-to-text model of a known family (:mod:`sim4seg.model.families`).
         sam: sizes of the segmenter, see :data:`SAM_DEFAULTS`.
         region: RVLS2M settings (paper: g = 16, top_n = 36).
         loss: weights of the training loss (paper: text 1, bce 2, dice 0.5).

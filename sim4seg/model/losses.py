@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sim4seg.model import rvls2m
+
 
 def bce_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Binary cross entropy, mean over the valid pixels of each mask, then over masks.
@@ -31,3 +33,18 @@ def iou_of(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     union = (predicted | actual).flatten(1).sum(1)
     overlap = (predicted & actual).flatten(1).sum(1)
     return torch.where(union > 0, overlap / union.clamp(min=1), torch.ones_like(overlap, dtype=torch.float32))
+
+
+def in_frame(logits: Tensor, extent: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Mask logits at the size of the true masks, and where the frame holds the image.
+
+    Args:
+        logits: (B, P, P) in SAM's padded frame.
+        extent: (B, 2) height and width share of SAM's square that the image fills.
+        size: side S of the true masks.
+
+    Returns:
+        (B, S, S) float32 logits, and (B, S, S) float32 in {0, 1}.
+    """
+    full = F.interpolate(logits[:, None].float(), size=(size, size), mode="bilinear", align_corners=False)[:, 0]
+    return full, rvls2m.inside_image(extent, size)

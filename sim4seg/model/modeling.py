@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from sim4seg.errors import ModelError
-from sim4seg.model import rvls2m
-from sim4seg.model.alignment import alignment_loss, attention_loss, token_coverage, word_bags
+from sim4seg.model import objective, rvls2m
 from sim4seg.model.configuration import Sim4SegConfig
-from sim4seg.model.losses import bce_loss, dice_loss, iou_of
+from sim4seg.model.families import family_of
+from sim4seg.model.objective import Labels
 from sim4seg.model.segmenter import ConvStem, Segmenter
 
 
@@ -39,7 +40,11 @@ class Sim4SegOutput(ModelOutput):  # type: ignore[misc]
 
 
 class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
-    """LVLM whose ``[SEG]`` state and image-token similarities prompt Segment Anything (arXiv 2511.06665)."""
+    """LVLM whose ``[SEG]`` state and image-token similarities prompt Segment Anything (arXiv 2511.06665).
+
+    Raises:
+        ModelError: the LVLM's family, and so its grid of image tokens, is not known.
+    """
 
     config_class = Sim4SegConfig
     base_model_prefix = "sim4seg"
@@ -49,6 +54,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: Sim4SegConfig) -> None:
         super().__init__(config)
+        self.family = family_of(config.lvlm_config)
         self.lvlm = AutoModelForImageTextToText.from_config(config.lvlm_config)
         if config.vision_conv_stem:
             self._use_conv_stem()
@@ -57,6 +63,16 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         hidden, dim = cast(Any, config.lvlm_config).text_config.hidden_size, sam["prompt_dim"]
         self.projection = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, dim))
         self.post_init()
+
+    @property
+    def language_model(self) -> Any:
+        """The LVLM's language model without its output layer."""
+        return self.family.language_model(self.lvlm)
+
+    @property
+    def lm_head(self) -> nn.Linear:
+        """The LVLM's output layer."""
+        return self.family.lm_head(self.lvlm)
 
     def _init_weights(self, module: nn.Module) -> None:
         """SAM's modules and the projection keep PyTorch's own initialisation, which their authors rely on."""
@@ -70,56 +86,79 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         super().save_pretrained(*args, **{"save_original_format": False, **kwargs})
 
     def _use_conv_stem(self) -> None:
-        tower = self.lvlm.model.vision_tower
+        tower: Any = self.family.vision_tower(self.lvlm)
         embeddings = getattr(tower, "vision_model", tower).embeddings
         vision = self.config.lvlm_config.vision_config
         embeddings.patch_embedding = ConvStem(vision.hidden_size, vision.patch_size, channels_last=False)
 
-    def states(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor) -> Tensor:
-        """Last-layer hidden states of the LVLM, (B, L, H)."""
-        return self._read(input_ids, attention_mask, pixel_values)[0]
+    def image_kwargs(self, input_ids: Tensor, visual: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the LVLM's own ``forward`` and ``generate`` take for a batch's images.
+
+        Args:
+            input_ids: (B, L).
+            visual: holds ``pixel_values`` and ``vision_grid`` of :meth:`Sim4SegProcessor.image_inputs`; rows as in
+                ``input_ids``.
+        """
+        return self.family.image_kwargs(self.lvlm, input_ids, visual["pixel_values"], visual["vision_grid"])
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor, visual: Mapping[str, Tensor]) -> Tensor:
+        """Last-layer hidden states of the LVLM, (B, L, H); ``visual`` as for :meth:`image_kwargs`."""
+        states: Tensor = self._read(input_ids, attention_mask, visual).last_hidden_state
+        return states
 
     def _read(
-        self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor, attentions: bool = False
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Hidden states (B, L, H), the image features (B, T, H) given to the language model, and its attentions."""
-        output = self.lvlm.model(
+        self, input_ids: Tensor, attention_mask: Tensor, visual: Mapping[str, Tensor], attentions: bool = False
+    ) -> Any:
+        return self.lvlm.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            pixel_values=pixel_values,
             use_cache=False,
             output_attentions=attentions,
+            **self.image_kwargs(input_ids, visual),
         )
-        states = output.last_hidden_state
-        features = output.image_hidden_states.reshape(len(states), -1, states.shape[-1])
-        return states, features, list(output.attentions) if attentions else []
 
-    def seg_and_image_states(self, states: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def _is_image(self, input_ids: Tensor) -> Tensor:
+        return input_ids == self.family.image_token_id(self.config.lvlm_config)
+
+    def seg_and_image_states(self, states: Tensor, input_ids: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
         """E_seg (B, C) from the position before the first ``[SEG]``, and E_img (B, T, C) at the image tokens.
 
+        Args:
+            states: (B, L, H).
+            input_ids: (B, L).
+            grid: (B, 2) rows and columns of image tokens; T is the most of their products, shorter rows end in zeros.
+
         Raises:
-            ModelError: a row has no ``[SEG]``, or the rows differ in their number of image tokens.
+            ModelError: a row has no ``[SEG]``, or not the image tokens of exactly one image of its grid.
         """
-        is_seg = input_ids == self.config.seg_token_id
-        is_image = input_ids == self.config.lvlm_config.image_token_id
-        counts = is_image.sum(1)
-        if not bool(is_seg.any(1).all()) or int(counts.min()) != int(counts.max()):
+        is_seg, is_image = input_ids == self.config.seg_token_id, self._is_image(input_ids)
+        counts, expected = is_image.sum(1).tolist(), grid.prod(1).tolist()
+        if not bool(is_seg.any(1).all()) or counts != expected:
             missing = (~is_seg.any(1)).nonzero().flatten().tolist()
             raise ModelError(
-                f"the mask path needs one [SEG] and equally many image tokens in every row; rows without [SEG]: "
-                f"{missing}; image tokens: {counts.tolist()}",
-                remedy="build the batch with Sim4SegProcessor, and train on texts that passed gate_cot",
+                f"the mask path needs one [SEG] and one image in every row; rows without [SEG]: {missing}; "
+                f"image tokens: {counts}, of one image: {expected}",
+                remedy="build the batch with Sim4SegProcessor, and train on texts that passed gate_cot; ask about each "
+                "image or tile on its own",
             )
         rows = torch.arange(len(input_ids), device=input_ids.device)
         seg = self.projection(states[rows, is_seg.int().argmax(1) - 1])
-        image = self.projection(states[is_image].view(len(input_ids), int(counts[0]), -1))
-        return seg, image
+        image = self.projection(states[is_image])
+        if len(set(counts)) == 1:
+            return seg, image.view(len(counts), counts[0], -1)
+        return seg, pad_sequence(list(image.split(counts)), batch_first=True)
 
-    def region_scores(self, seg: Tensor, image: Tensor, affine: Tensor) -> Tensor:
-        """Region matrix R before normalisation, (B, g, g): similarities resampled to image cells."""
-        side = int(image.shape[1] ** 0.5)
-        scores = rvls2m.similarity(image, seg).view(len(image), side, -1)
-        return rvls2m.to_region_matrix(scores, affine, self.config.region["grid"])
+    def region_scores(self, seg: Tensor, image: Tensor, visual: Mapping[str, Tensor]) -> Tensor:
+        """Region matrix R before normalisation, (B, g, g): similarities resampled to image cells.
+
+        Args:
+            seg: (B, C).
+            image: (B, T, C).
+            visual: holds ``vision_affine`` (B, 4) and ``vision_grid`` (B, 2).
+        """
+        return rvls2m.region_matrices(
+            rvls2m.similarity(image, seg), _grids(visual), visual["vision_affine"], self.config.region["grid"]
+        )
 
     def mask_prompt(self, regions: Tensor, extent: Tensor) -> Tensor | None:
         """SAM's dense prompt (B, 1, P, P) from a normalised region matrix; None when RVLS2M is off."""
@@ -134,6 +173,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         input_ids: Tensor,
         attention_mask: Tensor,
         pixel_values: Tensor,
+        vision_grid: Tensor,
         vision_affine: Tensor,
         sam_pixel_values: Tensor,
         sam_extent: Tensor,
@@ -146,7 +186,8 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
 
         Args:
             input_ids, attention_mask: (B, L), image placeholders expanded to one id a token.
-            pixel_values: (B, 3, V, V) for the LVLM.
+            pixel_values: (B, 3, V, V) or (B, N, D) for the LVLM.
+            vision_grid: (B, 2) rows and columns of image tokens.
             vision_affine: (B, 4), see :mod:`sim4seg.model.rvls2m`.
             sam_pixel_values: (B, 3, S, S), image at the top left, padding 0.
             sam_extent: (B, 2) height and width share of the image in SAM's square.
@@ -154,27 +195,27 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             conclusion: (B, L), 1 on the tokens of the diagnosis; they count ``loss.conclusion`` times.
             mask_labels: (B, S, S) in {0, 1} in SAM's frame.
         """
+        visual = {"pixel_values": pixel_values, "vision_grid": vision_grid, "vision_affine": vision_affine}
+        wanted = Labels(labels, conclusion, mask_labels)
         looks = labels is not None and mask_labels is not None and self._attention_is_learnt()
-        states, features, attentions = self._read(input_ids, attention_mask, pixel_values, looks)
-        seg, image = self.seg_and_image_states(states, input_ids)
-        scores = self.region_scores(seg, image, vision_affine)
+        read = self._read(input_ids, attention_mask, visual, looks)
+        seg, image = self.seg_and_image_states(read.last_hidden_state, input_ids, vision_grid)
+        scores = self.region_scores(seg, image, visual)
         regions = rvls2m.normalise(scores)
         logits, predicted_iou = self.segmenter.decode(
             self.segmenter.encode(sam_pixel_values), seg, self.mask_prompt(regions, sam_extent)
         )
         parts: dict[str, Tensor] = {}
+        weights = self.config.loss
         if labels is not None:
-            parts["text"] = self._text_loss(states, labels, conclusion)
+            parts["text"] = objective.text_loss(
+                self.lm_head, read.last_hidden_state, labels, conclusion, weights["conclusion"]
+            )
         if mask_labels is not None:
-            parts |= self._mask_losses(logits, predicted_iou, scores, mask_labels, sam_extent)
-        if labels is not None and mask_labels is not None:
-            side = int(features.shape[1] ** 0.5)
-            coverage = token_coverage(mask_labels, vision_affine, sam_extent, side).flatten(1)
-            if self.config.loss["align"]:
-                parts["align"] = self._align_loss(features, coverage, labels, conclusion)
-            if looks:
-                parts["attend"] = self._attend_loss(attentions, input_ids, labels, coverage)
-        loss = sum(self.config.loss[name] * part for name, part in parts.items()) if parts else None
+            parts |= objective.mask_losses(logits, predicted_iou, scores, mask_labels, sam_extent, weights)
+        if looks or (weights["align"] and labels is not None and mask_labels is not None):
+            parts |= self._auxiliary(read, looks, input_ids, wanted, visual, sam_extent)
+        loss = sum(weights[name] * part for name, part in parts.items()) if parts else None
         return Sim4SegOutput(
             loss=loss,
             mask_logits=logits,
@@ -183,57 +224,29 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             parts={name: part.detach() for name, part in parts.items()},
         )
 
-    def _text_loss(self, states: Tensor, labels: Tensor, conclusion: Tensor | None) -> Tensor:
-        """Next-token cross entropy over the answer only; logits are computed only where they are scored."""
-        target = labels[:, 1:]
-        scored = target != -100
-        logits = self.lvlm.lm_head(states[:, :-1][scored])
-        losses = F.cross_entropy(logits.float(), target[scored], reduction="none")
-        if conclusion is None:
-            return losses.mean()
-        weights = 1 + (self.config.loss["conclusion"] - 1) * conclusion[:, 1:][scored]
-        loss: Tensor = (losses * weights).sum() / weights.sum()
-        return loss
-
-    def _align_loss(self, features: Tensor, coverage: Tensor, labels: Tensor, conclusion: Tensor | None) -> Tensor:
-        words = self.lvlm.lm_head.weight
-        answer = labels != -100
-        diagnosis = answer & (conclusion > 0) if conclusion is not None else answer
-        # The reasoning's bag also holds its wording, which no image can tell: it counts less.
-        parts = ((0.3, answer & ~diagnosis), (2.0, diagnosis))
-        bags = [(weight, word_bags(labels.clamp(min=0), part, len(words))) for weight, part in parts]
-        normal = self.lvlm.model.language_model.norm(features)
-        return alignment_loss(normal, words, self.config.seg_token_id, coverage, bags)
+    def _auxiliary(
+        self, read: Any, looks: bool, input_ids: Tensor, wanted: Labels, visual: Mapping[str, Tensor], extent: Tensor
+    ) -> dict[str, Tensor]:
+        """The losses of :mod:`sim4seg.model.alignment` that have a weight."""
+        assert wanted.text is not None
+        assert wanted.masks is not None
+        answer = wanted.text != -100
+        coverage = objective.coverage_of(wanted.masks, visual["vision_affine"], extent, _grids(visual))
+        parts: dict[str, Tensor] = {}
+        if self.config.loss["align"]:
+            features = self.family.image_features(read)
+            if features is not None:
+                features = features.reshape(len(input_ids), -1, features.shape[-1])
+            parts["align"] = objective.align_part(self, features, coverage, wanted, answer)
+        if looks:
+            parts["attend"] = objective.attend_part(list(read.attentions), self._is_image(input_ids), answer, coverage)
+        return parts
 
     def _attention_is_learnt(self) -> bool:
         """Whether the attention loss is asked for, and the kernels give attention away (the fused ones do not)."""
-        implementation = self.lvlm.model.language_model.config._attn_implementation
+        implementation = self.language_model.config._attn_implementation
         return bool(self.config.loss["attend"]) and implementation == "eager"
 
-    def _attend_loss(self, attentions: list[Tensor], input_ids: Tensor, labels: Tensor, coverage: Tensor) -> Tensor:
-        is_image = input_ids == self.config.lvlm_config.image_token_id
-        writes = F.pad(labels[:, 1:] != -100, (0, 1))
-        found = [attention_loss(layer[:, 0], is_image, writes, coverage) for layer in attentions[1:]]
-        return torch.stack(found).mean()
 
-    def _mask_losses(
-        self, logits: Tensor, predicted_iou: Tensor, scores: Tensor, target: Tensor, extent: Tensor
-    ) -> dict[str, Tensor]:
-        size = target.shape[-1]
-        full = F.interpolate(logits[:, None].float(), size=(size, size), mode="bilinear", align_corners=False)[:, 0]
-        target = target.float()
-        valid = rvls2m.inside_image(extent, size)
-        parts = {"bce": bce_loss(full, target, valid), "dice": dice_loss(full, target, valid)}
-        if self.config.loss["region"]:
-            cells = self._target_cells(target, extent)
-            every = torch.ones_like(cells)
-            parts["region"] = bce_loss(scores, cells, every) + dice_loss(scores, cells, every)
-        if self.config.loss["iou"]:
-            parts["iou"] = F.mse_loss(predicted_iou.float(), iou_of(full, target, valid))
-        return parts
-
-    def _target_cells(self, target: Tensor, extent: Tensor) -> Tensor:
-        """Share of each image cell that the true mask covers, (B, g, g)."""
-        zero = torch.zeros_like(extent[:, 0])
-        affine = torch.stack((extent[:, 1], zero, extent[:, 0], zero), dim=1)
-        return rvls2m.to_region_matrix(target, affine, self.config.region["grid"])
+def _grids(visual: Mapping[str, Tensor]) -> list[tuple[int, int]]:
+    return [(rows, columns) for rows, columns in visual["vision_grid"].tolist()]

@@ -68,7 +68,7 @@ def _tiny(tokenizer: PreTrainedTokenizerBase) -> tuple[Sim4SegConfig, Frames]:
         seg_token_id=tokenizer.convert_tokens_to_ids("[SEG]"),
         vision_conv_stem=True,
     )
-    return config, Frames(vision_size=192, vision_tokens=144, sam_size=256)
+    return config, Frames(sam_size=256, vision_size=192, vision_patch=16)
 
 
 PRESETS: dict[str, Callable[[PreTrainedTokenizerBase], tuple[Sim4SegConfig, Frames]]] = {"tiny": _tiny}

@@ -61,6 +61,28 @@ def to_region_matrix(scores: Tensor, affine: Tensor, grid: int) -> Tensor:
     return F.avg_pool2d(sampled, points)[:, 0]
 
 
+def region_matrices(scores: Tensor, grids: list[tuple[int, int]], affine: Tensor, grid: int) -> Tensor:
+    """As :func:`to_region_matrix`, for images whose token grids may differ.
+
+    Args:
+        scores: (B, T) in reading order, what is beyond a row's own tokens is ignored.
+        grids: rows and columns of each image's tokens, rows * columns <= T.
+        affine: (B, 4).
+        grid: cells a side.
+
+    Returns:
+        (B, grid, grid) float32.
+    """
+    if len(set(grids)) == 1:
+        height, width = grids[0]
+        return to_region_matrix(scores[:, : height * width].view(-1, height, width), affine, grid)
+    rows = [
+        to_region_matrix(scores[row : row + 1, : height * width].view(1, height, width), affine[row : row + 1], grid)
+        for row, (height, width) in enumerate(grids)
+    ]
+    return torch.cat(rows)
+
+
 def normalise(regions: Tensor) -> Tensor:
     """Min-max to [0, 1] for each image; a constant map becomes 0. (B, g, g) -> (B, g, g)."""
     low = regions.amin(dim=(-2, -1), keepdim=True)

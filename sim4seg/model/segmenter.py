@@ -91,7 +91,7 @@ class Segmenter(nn.Module):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) normalised pixels -> (B, C, s, s) image embeddings."""
-        return self.image_encoder(pixels)  # type: ignore[no-any-return]
+        return self.image_encoder(pixels.to(self.image_encoder.pos_embed.dtype))  # type: ignore[no-any-return]
 
     def decode(self, image_embeddings: Tensor, seg: Tensor, mask_prompt: Tensor | None) -> tuple[Tensor, Tensor]:
         """Single-mask output for one prompt an image.
@@ -104,6 +104,8 @@ class Segmenter(nn.Module):
         Returns:
             Mask logits (B, 4s, 4s) in SAM's padded frame, and predicted IoU (B,).
         """
+        # A frozen encoder may be held, or its output stored, in fewer bits than the decoder that is trained.
+        image_embeddings = image_embeddings.to(self.mask_decoder.iou_token.weight.dtype)
         batch, channels, height, width = image_embeddings.shape
         if mask_prompt is None:
             dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(batch, -1, height, width)

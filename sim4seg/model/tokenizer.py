@@ -49,19 +49,28 @@ def train_tokenizer(texts: Iterable[str], size: int, out: Path) -> None:
         fast.save_pretrained(partial)
 
 
-def load_tokenizer(directory: Path | str) -> PreTrainedTokenizerBase:
-    """Load a tokenizer and make sure that ``[SEG]`` and ``<image>`` are one id each.
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[str], where: str = "") -> None:
+    """Make sure that each of ``tokens`` is one id.
 
     Raises:
         ModelError: the tokenizer splits one of them; training on it would silently learn nothing.
     """
-    tokenizer = AutoTokenizer.from_pretrained(str(directory))
-    for token in (SEG_TOKEN, IMAGE_TOKEN):
+    for token in tokens:
         ids = tokenizer(token, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
             raise ModelError(
                 f"the tokenizer splits {token} into {len(ids)} ids",
-                where=str(directory),
+                where=where,
                 remedy=f"add {token} as a special token and resize the model's embeddings",
             )
+
+
+def load_tokenizer(directory: Path | str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer and make sure that ``[SEG]`` is one id; its image token is checked by the processor.
+
+    Raises:
+        ModelError: the tokenizer splits it.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(str(directory))
+    check_tokenizer(tokenizer, (SEG_TOKEN,), str(directory))
     return tokenizer

@@ -47,8 +47,10 @@ class Collator:
 
     def __call__(self, samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         processor = self.processor
+        visual = processor.image_inputs([s["image"] for s in samples])
+        questions, answers = [s["question"] for s in samples], [s["answer"] for s in samples]
         return {
-            **processor.image_inputs([s["image"] for s in samples]),
-            **processor.text_inputs([s["question"] for s in samples], [s["answer"] for s in samples]),
+            **visual,
+            **processor.text_inputs(questions, answers, visual["vision_grid"]),
             "mask_labels": processor.mask_labels([s["mask"] for s in samples]),
         }

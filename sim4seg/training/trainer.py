@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from sim4seg.model import rvls2m
-from sim4seg.model.losses import iou_of
+from sim4seg.model.losses import in_frame, iou_of
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.training.word_dropout import drop_words
+
+LABELS = ("labels", "conclusion", "mask_labels")
 
 
 class Sim4SegTrainer(Trainer):  # type: ignore[misc]
@@ -58,13 +59,10 @@ class Sim4SegTrainer(Trainer):  # type: ignore[misc]
 
 def giou_terms(model: Sim4SegForConditionalGeneration, batch: dict[str, Tensor]) -> Tensor:
     """IoU of each image of a batch with labels, (B,) float32 on the CPU."""
-    outputs = model(**batch)
     target = batch["mask_labels"]
-    size = target.shape[-1]
-    full = torch.nn.functional.interpolate(
-        outputs.mask_logits[:, None].float(), size=(size, size), mode="bilinear", align_corners=False
-    )[:, 0]
-    valid = rvls2m.inside_image(batch["sam_extent"], size)
+    # Without labels no loss is computed, and no attention asked for.
+    outputs = model(**{name: value for name, value in batch.items() if name not in LABELS})
+    full, valid = in_frame(outputs.mask_logits, batch["sam_extent"], target.shape[-1])
     return iou_of(full, target, valid).float().cpu()
 
 

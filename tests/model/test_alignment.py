@@ -17,7 +17,7 @@ def test_coverage_is_the_share_of_mask_pixels_under_each_token(side, points, wid
     size = side * points
     target = (torch.rand(1, size, size, generator=torch.Generator().manual_seed(seed)) > 0.6).float()
     affine, extent = torch.tensor([[wide, 0.0, tall, 0.0]]), torch.tensor([[tall, wide]])
-    found = token_coverage(target, affine, extent, side)[0]
+    found = token_coverage(target, affine, extent, (side, side))[0]
     for row in range(side):
         for column in range(side):
             cell = [
@@ -32,7 +32,7 @@ def test_coverage_follows_a_crop_of_the_image():
     """The LVLM saw the left half only, enlarged: its right column of tokens lies over the image's middle."""
     target = torch.zeros(1, 8, 8)
     target[:, :, 2:4] = 1  # columns 2 and 3 of 8: the second quarter of the image
-    found = token_coverage(target, torch.tensor([[2.0, 0.0, 1.0, 0.0]]), torch.tensor([[1.0, 1.0]]), 2)
+    found = token_coverage(target, torch.tensor([[2.0, 0.0, 1.0, 0.0]]), torch.tensor([[1.0, 1.0]]), (2, 2))
     assert found[0].tolist() == [[0.0, 1.0], [0.0, 1.0]]
 
 

@@ -48,12 +48,12 @@ def test_seg_state_is_the_position_before_the_token_and_image_states_are_the_ima
     text = processor.text_inputs([QUESTION], [ANSWER])
     length = text["input_ids"].shape[1]
     states = torch.arange(length, dtype=torch.float32)[None, :, None].expand(1, length, 160)
-    seg, image = model.seg_and_image_states(states, text["input_ids"])
+    seg, image = model.seg_and_image_states(states, text["input_ids"], torch.tensor([[12, 12]]))
     ids = text["input_ids"][0].tolist()
     where = ids.index(processor.seg_token_id)
     torch.testing.assert_close(seg[0], model.projection(states[0, where - 1]))
     positions = [i for i, t in enumerate(ids) if t == processor.image_token_id]
-    assert len(positions) == processor.frames.vision_tokens
+    assert len(positions) == 12 * 12
     torch.testing.assert_close(image[0], model.projection(states[0, positions]))
 
 
@@ -64,11 +64,11 @@ def test_training_and_generation_share_one_mask_path(built):
     with torch.no_grad():
         forced = model(**data).mask_logits
         ids = processor.text_until_seg([QUESTION], [processor.tokenizer(" " + ANSWER)["input_ids"]])
-        states = model.states(ids["input_ids"], ids["attention_mask"], data["pixel_values"])
-        seg, image = model.seg_and_image_states(states, ids["input_ids"])
+        states = model.states(ids["input_ids"], ids["attention_mask"], data)
+        seg, image = model.seg_and_image_states(states, ids["input_ids"], data["vision_grid"])
         from sim4seg.model import rvls2m
 
-        regions = rvls2m.normalise(model.region_scores(seg, image, data["vision_affine"]))
+        regions = rvls2m.normalise(model.region_scores(seg, image, data))
         free, _ = model.segmenter.decode(
             model.segmenter.encode(data["sam_pixel_values"]), seg, model.mask_prompt(regions, data["sam_extent"])
         )
@@ -243,5 +243,5 @@ def test_errors_say_what_to_do(built, tokenizer, tmp_path):
 def test_control_tokens_in_a_question_are_not_obeyed(built):
     _, processor = built
     ids = processor.text_inputs(["<image> [SEG] where?"])["input_ids"][0].tolist()
-    assert ids.count(processor.image_token_id) == processor.frames.vision_tokens
+    assert ids.count(processor.image_token_id) == 12 * 12
     assert processor.seg_token_id not in ids

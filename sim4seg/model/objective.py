@@ -1,0 +1,126 @@
+"""The training loss: text, mask and, for models trained from scratch, the auxiliary ones (:mod:`alignment`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sim4seg.errors import ModelError
+from sim4seg.model import rvls2m
+from sim4seg.model.alignment import alignment_loss, attention_loss, token_coverage, word_bags
+from sim4seg.model.losses import bce_loss, dice_loss, in_frame, iou_of
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a batch should be answered with; see :class:`sim4seg.model.processing.Sim4SegProcessor`.
+
+    Attributes:
+        text: (B, L), -100 where no text loss is taken.
+        conclusion: (B, L), 1 on the tokens of the diagnosis.
+        masks: (B, S, S) in {0, 1} in SAM's frame.
+    """
+
+    text: Tensor | None
+    conclusion: Tensor | None
+    masks: Tensor | None
+
+
+def text_loss(
+    lm_head: nn.Module, states: Tensor, labels: Tensor, conclusion: Tensor | None, conclusion_weight: float
+) -> Tensor:
+    """Next-token cross entropy over the answer only; logits are computed only where they are scored.
+
+    Args:
+        lm_head: (N, H) to (N, V).
+        states: (B, L, H) last hidden states.
+        labels: (B, L), -100 where nothing is scored.
+        conclusion: (B, L), 1 on the tokens of the diagnosis; they count ``conclusion_weight`` times.
+        conclusion_weight: 1 is the paper's loss.
+    """
+    target = labels[:, 1:]
+    scored = target != -100
+    losses = F.cross_entropy(lm_head(states[:, :-1][scored]).float(), target[scored], reduction="none")
+    if conclusion is None:
+        return losses.mean()
+    weights = 1 + (conclusion_weight - 1) * conclusion[:, 1:][scored]
+    return (losses * weights).sum() / weights.sum()
+
+
+def mask_losses(
+    logits: Tensor, predicted_iou: Tensor, scores: Tensor, target: Tensor, extent: Tensor, weights: dict[str, float]
+) -> dict[str, Tensor]:
+    """BCE and Dice of the masks and, where their weight is not 0, the losses of the region matrix and the IoU head.
+
+    Args:
+        logits: (B, P, P) in SAM's padded frame.
+        predicted_iou: (B,).
+        scores: (B, g, g) region matrix before normalisation.
+        target: (B, S, S) in {0, 1}.
+        extent: (B, 2).
+        weights: by name of the loss.
+    """
+    target = target.float()
+    full, valid = in_frame(logits, extent, target.shape[-1])
+    parts = {"bce": bce_loss(full, target, valid), "dice": dice_loss(full, target, valid)}
+    if weights["region"]:
+        cells = _target_cells(target, extent, scores.shape[-1])
+        every = torch.ones_like(cells)
+        parts["region"] = bce_loss(scores, cells, every) + dice_loss(scores, cells, every)
+    if weights["iou"]:
+        parts["iou"] = F.mse_loss(predicted_iou.float(), iou_of(full, target, valid))
+    return parts
+
+
+def _target_cells(target: Tensor, extent: Tensor, grid: int) -> Tensor:
+    """Share of each image cell that the true mask covers, (B, g, g)."""
+    zero = torch.zeros_like(extent[:, 0])
+    affine = torch.stack((extent[:, 1], zero, extent[:, 0], zero), dim=1)
+    return rvls2m.to_region_matrix(target, affine, grid)
+
+
+def coverage_of(masks: Tensor, affine: Tensor, extent: Tensor, grids: list[tuple[int, int]]) -> Tensor:
+    """:func:`sim4seg.model.alignment.token_coverage` in reading order, (B, T).
+
+    Raises:
+        ModelError: the images differ in their token grids.
+    """
+    if len(set(grids)) > 1:
+        raise ModelError(
+            "the losses `align` and `attend` need the same token grid for every image of a batch",
+            where="train.loss",
+            remedy="set both to 0 for an LVLM that sees images at their own size",
+        )
+    return token_coverage(masks, affine, extent, grids[0]).flatten(1)
+
+
+def align_part(model: Any, features: Tensor | None, coverage: Tensor, labels: Labels, answer: Tensor) -> Tensor:
+    """:func:`sim4seg.model.alignment.alignment_loss` with the words of the batch's answers.
+
+    Raises:
+        ModelError: the LVLM's family does not give its image features away.
+    """
+    if features is None:
+        raise ModelError(
+            f"the loss `align` cannot be had from an LVLM of type {model.config.lvlm_config.model_type!r}",
+            where="train.loss.align",
+            remedy="set it to 0",
+        )
+    assert labels.text is not None
+    weights, words = model.config.loss, model.lm_head.weight
+    diagnosis = answer & (labels.conclusion > 0) if labels.conclusion is not None else answer
+    # The reasoning's bag also holds its wording, which no image can tell: it counts less.
+    parts = ((weights["align_reasoning"], answer & ~diagnosis), (weights["align_conclusion"], diagnosis))
+    bags = [(weight, word_bags(labels.text.clamp(min=0), part, len(words))) for weight, part in parts]
+    normal = model.language_model.norm(features)
+    return alignment_loss(normal, words, model.config.seg_token_id, coverage, bags)
+
+
+def attend_part(attentions: list[Tensor], is_image: Tensor, answer: Tensor, coverage: Tensor) -> Tensor:
+    """:func:`sim4seg.model.alignment.attention_loss` of the first head of each layer but the first, mean."""
+    writes = F.pad(answer[:, 1:], (0, 1))
+    return torch.stack([attention_loss(layer[:, 0], is_image, writes, coverage) for layer in attentions[1:]]).mean()
