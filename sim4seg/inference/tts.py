@@ -80,16 +80,16 @@ def answer_batch(
     _check(images, questions, seeds, paths, perturbations, max_new_tokens)
     device = next(model.parameters()).device
     visual = {name: value.to(device) for name, value in processor.image_inputs(images).items()}
-    prompt = {name: value.to(device) for name, value in processor.text_inputs(questions).items()}
+    text = processor.text_inputs(questions, grid=visual["vision_grid"])
+    prompt = {name: value.to(device) for name, value in text.items()}
     writing = decoding.write_paths(
         model.lvlm,
-        {**prompt, "pixel_values": visual["pixel_values"]},
+        {**prompt, **model.image_kwargs(prompt["input_ids"], visual)},
         decoding.Vocabulary(processor.tokenizer.eos_token_id, processor.seg_token_id, processor.image_token_id),
         decoding.uniform_draws(seeds, paths, max_new_tokens),
         torch.tensor([0.0] + [temperature] * (paths - 1)),
     )
-    is_image = prompt["input_ids"] == processor.image_token_id
-    image_states = writing.prompt_states[is_image].view(len(images), -1, writing.prompt_states.shape[-1])
+    image_states = model.image_states(writing.prompt_states, prompt["input_ids"], visual["vision_grid"])
     logits, iou, regions = _masks(model, writing.seg_states, image_states, visual, seeds, perturbations)
     shape = (len(images), paths, perturbations)
     return [
@@ -119,7 +119,8 @@ def _masks(
     """
     paths = len(seg_states) // len(image_states)
     seg, image = model.projection(seg_states), model.projection(image_states).repeat_interleave(paths, 0)
-    scores = model.region_scores(seg, image, visual["vision_affine"].repeat_interleave(paths, 0))
+    where = {name: visual[name].repeat_interleave(paths, 0) for name in ("vision_affine", "vision_grid")}
+    scores = model.region_scores(seg, image, where)
     regions = _perturbed(rvls2m.normalise(scores), seeds, paths, perturbations)
     each = paths * perturbations
     logits, iou = model.segmenter.decode(

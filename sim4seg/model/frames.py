@@ -62,7 +62,7 @@ class Seen:
     Attributes:
         pixels: (3, V, V) or (N, D) flattened patches, float32.
         grid: rows and columns of image tokens.
-        affine: scale_u, offset_u, scale_v, offset_v from image points to the LVLM's input (:mod:`sim4seg.model.rvls2m`).
+        affine: scale_u, offset_u, scale_v, offset_v from image points to the input (:mod:`sim4seg.model.rvls2m`).
     """
 
     pixels: Tensor

@@ -131,22 +131,34 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         Raises:
             ModelError: a row has no ``[SEG]``, or not the image tokens of exactly one image of its grid.
         """
-        is_seg, is_image = input_ids == self.config.seg_token_id, self._is_image(input_ids)
-        counts, expected = is_image.sum(1).tolist(), grid.prod(1).tolist()
-        if not bool(is_seg.any(1).all()) or counts != expected:
+        is_seg = input_ids == self.config.seg_token_id
+        if not bool(is_seg.any(1).all()):
             missing = (~is_seg.any(1)).nonzero().flatten().tolist()
             raise ModelError(
-                f"the mask path needs one [SEG] and one image in every row; rows without [SEG]: {missing}; "
-                f"image tokens: {counts}, of one image: {expected}",
-                remedy="build the batch with Sim4SegProcessor, and train on texts that passed gate_cot; ask about each "
-                "image or tile on its own",
+                f"the mask path needs [SEG] in every row; rows without [SEG]: {missing}",
+                remedy="build the batch with Sim4SegProcessor, and train on texts that passed gate_cot",
             )
         rows = torch.arange(len(input_ids), device=input_ids.device)
         seg = self.projection(states[rows, is_seg.int().argmax(1) - 1])
-        image = self.projection(states[is_image])
+        return seg, self.projection(self.image_states(states, input_ids, grid))
+
+    def image_states(self, states: Tensor, input_ids: Tensor, grid: Tensor) -> Tensor:
+        """States at the image tokens, (B, T, H); arguments and T as for :meth:`seg_and_image_states`.
+
+        Raises:
+            ModelError: a row has not the image tokens of exactly one image of its grid.
+        """
+        is_image = self._is_image(input_ids)
+        counts, expected = is_image.sum(1).tolist(), grid.prod(1).tolist()
+        if counts != expected:
+            raise ModelError(
+                f"the mask path needs one image in every row; image tokens: {counts}, of one image: {expected}",
+                remedy="build the batch with Sim4SegProcessor, and ask about each image or tile on its own",
+            )
+        image = states[is_image]
         if len(set(counts)) == 1:
-            return seg, image.view(len(counts), counts[0], -1)
-        return seg, pad_sequence(list(image.split(counts)), batch_first=True)
+            return image.view(len(counts), counts[0], -1)
+        return pad_sequence(list(torch.split(image, counts)), batch_first=True)
 
     def region_scores(self, seg: Tensor, image: Tensor, visual: Mapping[str, Tensor]) -> Tensor:
         """Region matrix R before normalisation, (B, g, g): similarities resampled to image cells.

@@ -79,11 +79,11 @@ def test_greedy_answers_are_those_of_generate(lively, end):
 
 def without_cache(model, processor, row, temperature, draws):
     """One answer, a whole forward pass a token, one image at a time."""
-    pixels = processor.image_inputs([pictures()[row]])["pixel_values"]
+    visual = processor.image_inputs([pictures()[row]])
     prompt, ids = processor.text_inputs([QUESTIONS[row]])["input_ids"][0].tolist(), []
     for draw in draws.tolist():
         tokens = torch.tensor([prompt + ids])
-        logits = model.lvlm.lm_head(model.states(tokens, torch.ones_like(tokens), pixels)[0, -1]).double().numpy()
+        logits = model.lvlm.lm_head(model.states(tokens, torch.ones_like(tokens), visual)[0, -1]).double().numpy()
         logits[processor.image_token_id] = -np.inf
         if temperature == 0:
             token = int(logits.argmax())
@@ -124,9 +124,9 @@ def test_answers_and_states_are_those_of_whole_passes_over_the_text(lively, name
         ]
         assert found == slow
         text = processor.text_until_seg([q for q in QUESTIONS for _ in range(2)], slow)
-        pixels = processor.image_inputs(pictures())["pixel_values"].repeat_interleave(2, 0)
-        states = model.states(text["input_ids"], text["attention_mask"], pixels)
-        seg, image = model.seg_and_image_states(states, text["input_ids"])
+        visual = {k: v.repeat_interleave(2, 0) for k, v in processor.image_inputs(pictures()).items()}
+        states = model.states(text["input_ids"], text["attention_mask"], visual)
+        seg, image = model.seg_and_image_states(states, text["input_ids"], visual["vision_grid"])
         torch.testing.assert_close(model.projection(writing.seg_states), seg, atol=1e-5, rtol=1e-4)
         is_image = inputs["input_ids"] == processor.image_token_id
         mine = model.projection(writing.prompt_states[is_image]).view(3, -1, seg.shape[-1]).repeat_interleave(2, 0)
@@ -145,7 +145,7 @@ def test_log_probability_is_the_mean_over_the_tokens_and_the_end_token(lively):
             written = path.ids + [tokenizer.eos_token_id] * path.complete
             ids = torch.tensor([prompt + written])
             with torch.inference_mode():
-                states = model.states(ids, torch.ones_like(ids), inputs["pixel_values"][row : row + 1])
+                states = model.states(ids, torch.ones_like(ids), processor.image_inputs([pictures()[row]]))
                 logits = model.lvlm.lm_head(states[0, len(prompt) - 1 : -1]).double().log_softmax(-1)
             expected = sum(float(logits[i, token]) for i, token in enumerate(written)) / len(written)
             assert path.log_probability == pytest.approx(expected, abs=1e-4)

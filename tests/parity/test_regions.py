@@ -21,7 +21,7 @@ SIDE, SAM, PROMPT = 24, 32, 8
 
 @pytest.fixture(scope="module")
 def processor(tokenizer):
-    return Sim4SegProcessor(tokenizer, Frames(vision_size=SIDE, vision_tokens=36, sam_size=SAM))
+    return Sim4SegProcessor(tokenizer, Frames(sam_size=SAM, vision_size=SIDE, vision_patch=SIDE // 6))
 
 
 def frames_of(processor, shape):

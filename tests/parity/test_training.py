@@ -33,7 +33,7 @@ def scored(built):
     }
     with torch.no_grad():
         output = model(**batch)
-        states = model.states(batch["input_ids"], batch["attention_mask"], batch["pixel_values"])
+        states = model.states(batch["input_ids"], batch["attention_mask"], batch)
     yield model, processor, batch, output, states
     model.config.loss = before
 
@@ -102,13 +102,16 @@ def test_losses_on_empty_full_and_thin_masks_with_flat_and_extreme_logits(batch,
 def test_the_mask_comes_from_the_state_one_before_the_first_seg(built, padding, before, again, seed):
     """Image tokens anywhere, padding on the left, a second [SEG] that does not count."""
     model, processor = built
-    tokens = processor.frames.vision_tokens
+    rows, columns = processor.image_inputs([np.zeros((9, 7), np.uint8)])["vision_grid"][0].tolist()
+    tokens = rows * columns
     image, seg = processor.image_token_id, processor.seg_token_id
     ids = [processor.tokenizer.pad_token_id] * padding + [image] * tokens + [7] * before + [seg, 8] + [seg] * again
     generator = torch.Generator().manual_seed(seed)
     states = torch.randn(1, len(ids), model.projection[0].in_features, generator=generator)
     with torch.no_grad():
-        found_seg, found_image = model.seg_and_image_states(states, torch.tensor([ids]))
+        found_seg, found_image = model.seg_and_image_states(
+            states, torch.tensor([ids]), torch.tensor([[rows, columns]])
+        )
     first, _, second = model.projection
     weights = [
         (layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()) for layer in (first, second)

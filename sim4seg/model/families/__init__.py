@@ -12,7 +12,7 @@ from sim4seg.model.families.qwen2_5_vl import Qwen25VL
 FAMILIES: dict[str, Family] = {family.model_type: family for family in (Llava(), Qwen25VL())}
 
 
-def family_named(model_type: str, where: str | None = None) -> Family:
+def family_named(model_type: str, where: str = "") -> Family:
     """The family of a model type.
 
     Raises:
