@@ -1,0 +1,1 @@
+"""The team stack as processes on one machine, without docker: for development and for tests."""
