@@ -68,8 +68,8 @@ class Service:
     def process(self) -> psutil.Process | None:
         """The running process, whoever started it; None if there is none.
 
-        Process ids are used again, so the record holds the start of the process too, in ticks since the machine's start:
-        a time of day would change with the clock.
+        Process ids are used again, so the record holds the start of the process too, in ticks since the machine's
+        start: a time of day would change with the clock.
         """
         if self._child is not None:
             self._child.poll()  # takes note of its end, so that it does not stay as a zombie
