@@ -264,6 +264,53 @@ def history(
 
 
 @app.command()
+def reproduce(
+    version: Annotated[
+        str, typer.Argument(help="A version's number, models:/NAME@ALIAS or models:/NAME/N.", show_default=False)
+    ],
+    verify: Annotated[bool, typer.Option("--verify", help="Only check every digest, offline; train nothing.")] = False,
+    source: Annotated[
+        bool, typer.Option("--source", help="With --verify: read the source's files, or ask the bucket, too.")
+    ] = False,
+    images: Annotated[
+        Path | None, typer.Option(help="With --verify: write the source's objects that made it, as CSV.")
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make the data anew too, whatever DVC's cache and remote hold.")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the worktree below work/reproduce/.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")] = False,
+) -> None:
+    """Make a registered version again from its commit and evidence, and compare every digest. 0 = identical, 1 = not.
+
+    Data come from DVC's cache or remote if they are there; training and scoring are run in any case. A killed run goes
+    on where it was. Nothing is registered.
+
+    Examples:
+
+        sim4seg reproduce models:/sim4seg@champion
+
+        sim4seg reproduce 3 --rebuild --keep
+
+        sim4seg reproduce models:/sim4seg@champion --verify --images images.csv
+    """
+    if (source or images is not None) and not verify:
+        raise Sim4SegError("--source and --images go with --verify", remedy="add --verify")
+    if (rebuild or keep) and verify:
+        raise Sim4SegError("--rebuild and --keep do not go with --verify", remedy="leave out the one or the other")
+    from sim4seg.lineage.command import open_version, show_reproduction, show_verification
+
+    here = Path.cwd()
+    evidence = open_version(version, here)
+    if verify:
+        code = show_verification(evidence, here, ask_source=source, images=images, as_json=as_json)
+    else:
+        code = show_reproduction(evidence, here, rebuild=rebuild, keep=keep, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")] = False,
 ) -> None:

@@ -7,10 +7,10 @@ import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from sim4seg.lineage.dvc_project import share_dvc
 from sim4seg.lineage.git import LOCAL, GitError, git
 
 INITIALIZING = "locked initializing"
@@ -144,29 +144,6 @@ def add_worktree(repository: Path, folder: Path, commit: str, branch: str | None
         _make(repository, folder, commit, branch)
     share_dvc(main_checkout(repository), folder)
     return folder
-
-
-def share_dvc(main: Path, tree: Path) -> None:
-    """Write `.dvc/config.local` of the worktree: the main checkout's cache (and run cache), remotes and settings.
-
-    Nothing is done where the project is not under DVC. The file is not tracked; it may hold keys if the main one does.
-    """
-    if not (main / ".dvc").is_dir() or not (tree / ".dvc").is_dir():
-        return
-    from dvc.config import Config, merge
-
-    theirs = Config(dvc_dir=str(main / ".dvc"))
-    shared: dict[str, Any] = theirs.load_one("repo")
-    merge(shared, theirs.load_one("local"))
-    # DVC reads relative paths from where their file lies; written out whole, they mean the same in the worktree.
-    for remote in shared["remote"].values():
-        remote["url"] = str(remote.get("url", ""))
-    shared["cache"]["dir"] = str(shared["cache"].get("dir") or main / ".dvc" / "cache")
-    file = tree / ".dvc" / "config.local"
-    file.touch(mode=0o600)
-    with Config(dvc_dir=str(tree / ".dvc")).edit("local") as own:
-        own.clear()
-        merge(own, shared)
 
 
 def _source_root(main: Path, tree: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,10 @@ class Source(Protocol):
 
     def fetch(self, snapshot: Snapshot, out: Path) -> None:
         """Put exactly the snapshot's objects below ``out``, which may hold part of them from a killed run."""
+        ...
+
+    def check(self, snapshot: Snapshot) -> Iterator[str]:
+        """One line for each object of the snapshot that is not there any more as it was."""
         ...
 
 

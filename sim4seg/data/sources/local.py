@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from sim4seg.data.adapters import ADAPTERS
@@ -50,6 +51,20 @@ class LocalSource:
             target = out / safe_path(entry.key)
             if not _holds(target, entry):
                 self._copy(entry, target)
+
+    def check(self, snapshot: Snapshot) -> Iterator[str]:
+        """One line for each file that is missing or no longer what it was.
+
+        Raises:
+            SourceError: an unsafe key, or no folder there.
+        """
+        if not self.root.is_dir():
+            raise SourceError("no such folder", where=str(self.root), remedy="set SIM4SEG_SOURCE_ROOT")
+        entries = [entry for entry in snapshot.objects if isinstance(entry, Entry)]
+        for entry in with_progress(entries, "check", total=len(entries)):
+            file = self.root / safe_path(entry.key)
+            if not _holds(file, entry):
+                yield f"{entry.key} {'has changed' if file.is_file() else 'is missing'}"
 
     def _copy(self, entry: Entry, target: Path) -> None:
         source = self.root / safe_path(entry.key)

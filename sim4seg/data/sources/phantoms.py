@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,10 @@ class PhantomSource:
         paint = partial(_paint, out=out, counts=self.counts, seed=self.base.seed)
         for _ in with_progress(in_order(paint, todo, self.base.workers), "paint phantoms", total=len(todo)):
             pass
+
+    def check(self, snapshot: Snapshot) -> Iterator[str]:
+        """Nothing is listed, and nothing can have changed."""
+        yield from ()
 
 
 def _paint(key: str, out: Path, counts: PhantomCounts, seed: int) -> str:

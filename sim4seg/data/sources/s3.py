@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,31 @@ class S3Source:
             limits = TransferConfig(max_concurrency=PARALLEL, multipart_threshold=1)
             with TransferManager(store, limits) as manager:
                 self._download(manager, store, missing)
+
+    def check(self, snapshot: Snapshot) -> Iterator[str]:
+        """One line for each object (of its version, where versions are kept) that is missing or has another ETag.
+
+        Raises:
+            SourceError: the store cannot be used.
+        """
+        entries = [entry for entry in snapshot.objects if isinstance(entry, S3Entry)]
+        with explained(self.uri), ThreadPoolExecutor(PARALLEL) as pool:
+            store = client()
+            answers = pool.map(lambda entry: self._state(store, entry), entries)
+            for entry, wrong in with_progress(zip(entries, answers, strict=True), "check", total=len(entries)):
+                if wrong:
+                    yield f"{entry.key} {wrong}"
+
+    def _state(self, store: Any, entry: S3Entry) -> str | None:
+        extra = {"VersionId": entry.version} if entry.version else {}
+        try:
+            head = store.head_object(Bucket=self.bucket, Key=self.prefix + entry.key, **extra)
+        except ClientError as error:
+            if str(error.response.get("Error", {}).get("Code")) in ("404", "NoSuchKey", "NoSuchVersion", "400"):
+                return "is missing"
+            raise
+        same = head["ETag"].strip('"') == entry.etag and head["ContentLength"] == entry.size
+        return None if same else "has changed"
 
     def _download(self, manager: TransferManager, store: Any, missing: list[tuple[S3Entry, Path]]) -> None:
         flying: deque[tuple[S3Entry, Path, TransferFuture]] = deque()

@@ -1,0 +1,241 @@
+"""Making a registered version again, in a worktree of its commit, and comparing every digest."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from sim4seg.atomic import write_json
+from sim4seg.digest import digest_json
+from sim4seg.errors import Sim4SegError
+from sim4seg.lineage.comparison import Difference, first_difference
+from sim4seg.lineage.dvc_project import default_remote, run_dvc
+from sim4seg.lineage.evidence import RESTORED, Evidence
+from sim4seg.lineage.git import file_at
+from sim4seg.lineage.lock import LineageError, Stage, downstream, dvc_digest, parse_lock, upstream
+from sim4seg.lineage.verify import same_file
+from sim4seg.lineage.worktree import add_worktree, environment, main_checkout, remove_worktree
+
+RUN, RESTORED_DATA = "run", "restored"
+TRAIN, REGISTER = "train", "register"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of it.
+
+    Attributes:
+        label: the version.
+        commit: it was made from.
+        stages: name to "run", "restored" (its outputs were had by their digests) or "not needed".
+        identical: every digest is the recorded one.
+        difference: the first stage that differs, and how; None if none does.
+        differing: all stages that differ.
+        folder: the worktree; gone unless it was to be kept.
+    """
+
+    label: str
+    commit: str
+    stages: dict[str, str]
+    identical: bool
+    difference: Difference | None
+    differing: tuple[str, ...]
+    folder: str
+
+
+@dataclass
+class _Progress:
+    """What has been done, on disk, so that a killed reproduction goes on."""
+
+    file: Path
+    identity: str
+    stages: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def taken_up(cls, file: Path, identity: str) -> _Progress | None:
+        try:
+            held = json.loads(file.read_bytes())
+            return cls(file, identity, dict(held["stages"])) if held["identity"] == identity else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def note(self, **stages: str) -> None:
+        self.stages |= stages
+        write_json(self.file, {"identity": self.identity, "stages": self.stages})
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; the hold ends with it however it dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LineageError(
+                "another process reproduces this version", where=str(folder), remedy="wait until it has ended"
+            ) from error
+        yield
+
+
+def reproduce(
+    evidence: Evidence, workspace: Path, *, rebuild: bool = False, keep: bool = False, say: Say = print
+) -> Reproduction:
+    """Make the version again and compare. Killed at any moment, the same call goes on where it was.
+
+    Nothing is registered, and neither the workspace's files nor DVC's cache get anything of it.
+
+    Args:
+        evidence: of the version.
+        workspace: the project's folder.
+        rebuild: True = the data are made anew from the source too, whatever DVC's cache and remote hold.
+        keep: True = the worktree stays.
+        say: gets each line of progress.
+
+    Raises:
+        LineageError: it was not made under git, or a stage failed.
+        GitError: its commit is not in this repository.
+    """
+    if evidence.commit is None:
+        raise LineageError(
+            f"{evidence.label} was not made under git, so its code is unknown",
+            where="tag sim4seg.git_commit",
+            remedy="`sim4seg reproduce --verify` checks what can be checked",
+        )
+    workspace = workspace.resolve()
+    folder = workspace / "work/reproduce" / f"{evidence.registered.name}-{evidence.registered.number}"
+    with _alone(folder):
+        made = _Making(evidence, workspace, folder, rebuild, say)
+        result = made.result()
+        (folder / "progress.json").unlink(missing_ok=True)  # another call begins anew
+        if not keep:
+            remove_worktree(workspace, made.tree)
+        return result
+
+
+class _Making:
+    """One reproduction at work."""
+
+    def __init__(self, evidence: Evidence, workspace: Path, folder: Path, rebuild: bool, say: Say) -> None:
+        self.evidence, self.workspace, self.rebuild, self.say = evidence, workspace, rebuild, say
+        self.tree, self.commit = folder / "tree", str(evidence.commit)
+        self.lock = evidence.lock
+        after = set(downstream(self.lock, REGISTER)) if REGISTER in self.lock else set()
+        self.order = [name for name in self.lock if name not in after]
+        self.data = [name for name in upstream(self.lock, TRAIN) if name in self.order]
+        files = {name: evidence.read(name).decode() for name in RESTORED}
+        identity = digest_json([evidence.registered.number, self.commit, files, rebuild])
+        held = _Progress.taken_up(folder / "progress.json", identity)
+        if held is None:
+            if self.tree.exists():
+                remove_worktree(workspace, self.tree)
+            held = _Progress(folder / "progress.json", identity)
+        self.progress = held
+
+    def result(self) -> Reproduction:
+        self._check_out()
+        for number, name in enumerate(self.order, start=1):
+            self._stage(f"[{number}/{len(self.order)}] {name}", name)
+        now = parse_lock((self.tree / "dvc.lock").read_bytes(), str(self.tree / "dvc.lock"))
+        ran = [name for name in self.order if self.progress.stages[name] == RUN]
+        differing = tuple(name for name in ran if _differs(self.lock[name], now.get(name)))
+        difference = None
+        if differing:
+            difference = first_difference(differing[0], now, self.evidence, self.workspace, self.tree)
+        return Reproduction(
+            label=self.evidence.label,
+            commit=self.commit,
+            stages={name: self.progress.stages[name] for name in self.order},
+            identical=not differing,
+            difference=difference,
+            differing=differing,
+            folder=str(self.tree),
+        )
+
+    def _check_out(self) -> None:
+        """The commit's files, with the version's params, snapshot and dvc.lock laid over them."""
+        begun = bool(self.progress.stages) and self.tree.exists()
+        add_worktree(self.workspace, self.tree, self.commit)
+        self.say(f"{self.evidence.label}, commit {self.commit[:12]}, in {self.tree}")
+        if self.evidence.dirty:
+            self.say("it was made with changes that were not committed: of those, only the evidence files are known")
+        for name in RESTORED:
+            data = self.evidence.read(name)
+            there = file_at(self.workspace, self.commit, name)
+            if there is None or not same_file(name, there, data):
+                self.say(f"{name}: the evidence differs from the commit; the evidence is taken")
+            if not (begun and name == "dvc.lock"):  # by now it records what was made
+                (self.tree / name).write_bytes(data)
+        self.environment = environment(main_checkout(self.workspace), self.tree, registry=False)
+        if not begun:
+            self.progress.note(**({} if self.rebuild else self._restored()))
+
+    def _restored(self) -> dict[str, str]:
+        """Have the data's outputs from DVC's cache or remote, by their digests; which stages that makes up for."""
+        kept = _cached_outputs(self.tree / "dvc.yaml")
+        wanted = {
+            path: md5 for name in self.data for path, md5 in self.lock[name].outs.items() if path in kept.get(name, ())
+        }
+        if not self._has(wanted):
+            remote = default_remote(main_checkout(self.workspace))
+            for command in (["checkout"], ["pull"] if remote else []):
+                if command and not self._has(wanted):
+                    self.say(f"restoring the data: dvc {command[0]}{f' from {remote}' if command == ['pull'] else ''}")
+                    self._try_dvc(*command, "--force", *wanted)
+        if not self._has(wanted):
+            self.say("the data are in neither DVC's cache nor its remote: they are made anew")
+            return {}
+        return {name: RESTORED_DATA if set(self.lock[name].outs) & set(wanted) else "not needed" for name in self.data}
+
+    def _has(self, wanted: dict[str, str]) -> bool:
+        return all(dvc_digest(self.tree / path) == md5 for path, md5 in wanted.items())
+
+    def _try_dvc(self, *arguments: str) -> None:
+        try:
+            run_dvc(self.tree, self.environment, *arguments, show=lambda line: None)
+        except Sim4SegError as error:
+            self.say(error.what)
+
+    def _stage(self, title: str, name: str) -> None:
+        done = self.progress.stages.get(name)
+        if done is not None:
+            self.say(f"{title}: {done}{' before' if done == RUN else ''}")
+            return
+        self.say(f"{title}: running")
+        # --force: not from the run cache, which would only hand back the old result. --no-commit: nothing to the cache.
+        run_dvc(
+            self.tree,
+            self.environment,
+            *("repro", "--single-item", "--force", "--no-commit", name),
+            show=lambda line: self.say(f"    {line}"),
+        )
+        self.progress.note(**{name: RUN})
+
+
+def _differs(then: Stage, now: Stage | None) -> bool:
+    return now is None or (then.cmd, dict(then.params), dict(then.deps), dict(then.outs)) != (
+        now.cmd,
+        dict(now.params),
+        dict(now.deps),
+        dict(now.outs),
+    )
+
+
+def _cached_outputs(file: Path) -> dict[str, set[str]]:
+    """Outputs by stage that DVC keeps in its cache, of dvc.yaml."""
+    stages = yaml.safe_load(file.read_text(encoding="utf-8"))["stages"]
+    return {
+        name: {
+            item if isinstance(item, str) else next(iter(item))
+            for item in stage.get("outs", [])
+            if isinstance(item, str) or next(iter(item.values())).get("cache", True)
+        }
+        for name, stage in stages.items()
+    }
