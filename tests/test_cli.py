@@ -23,7 +23,7 @@ from tests.model.conftest import built, tokenizer  # noqa: F401
 
 RUNNER = CliRunner()
 KEYS = {"diagnosis", "text", "confidence", "mask", "overlay", "similarity", "model_version", "seconds"}
-COMMANDS = ("predict", "doctor", "phantoms", "snapshot", "promote", "rollback", "history")
+COMMANDS = ("predict", "doctor", "phantoms", "snapshot", "promote", "rollback", "history", "reproduce")
 ROOT = Path(__file__).parents[1]
 
 

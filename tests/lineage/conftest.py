@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.test_s3 import server, store  # noqa: F401  fixtures
+
 ROOT = Path(__file__).parents[2]
 IDENTITY = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
