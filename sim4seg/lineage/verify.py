@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from sim4seg.digest import digest_file, digest_json
+from sim4seg.digest import digest_file
 from sim4seg.errors import Sim4SegError
 from sim4seg.lineage.dvc_project import cache_folder
 from sim4seg.lineage.evidence import LOCK, PARAMS, RESTORED, SNAPSHOT, Evidence
@@ -23,8 +23,10 @@ from sim4seg.lineage.source_links import source_links
 
 MODEL = "models/sim4seg"
 COT = "data/manifest_cot.parquet"
-TAGGED = {LOCK: "sim4seg.dvc_lock_sha256", PARAMS: "sim4seg.params_sha256", SNAPSHOT: "sim4seg.snapshot_sha256"}
+TAGGED = {LOCK: "sim4seg.dvc_lock_sha256", PARAMS: "sim4seg.params_sha256"}
 """Evidence file and the tag with its SHA-256."""
+DIGESTS = "sim4seg.evidence_sha256"
+"""Tag: JSON, SHA-256 by name of evidence file; versions registered before it was kept have none."""
 
 
 def verify(evidence: Evidence, workspace: Path, *, ask_source: bool = False) -> Iterator[Link]:
@@ -65,15 +67,15 @@ def _weights(evidence: Evidence) -> Iterator[Link]:
 
 
 def _evidence(evidence: Evidence) -> Iterator[Link]:
-    for name, tag in TAGGED.items():
-        if tag in evidence.tags:
-            found = digest_file(evidence.folder / name) if (evidence.folder / name).is_file() else "none"
-            yield compared(f"evidence {name} = its registered digest", found, evidence.tags[tag])
+    known = json.loads(evidence.tags.get(DIGESTS, "{}"))
+    known |= {name: evidence.tags[tag] for name, tag in TAGGED.items() if tag in evidence.tags}
+    for name in sorted({*known, *RESTORED}):
+        title = f"evidence {name} = its registered digest"
+        file = evidence.folder / name
+        if name in known:
+            yield compared(title, digest_file(file) if file.is_file() else "none", known[name])
         else:
-            yield Link(f"evidence {name} = its registered digest", NOT_CHECKED, f"the version has no tag {tag}")
-    metrics = json.loads(evidence.read("metrics.json"))
-    made = digest_json({"model": evidence.tags["sim4seg.model_sha256"], "metrics": digest_json(metrics)})
-    yield compared("evidence metrics.json = the version's identity", made, evidence.tags.get("sim4seg.identity"))
+            yield Link(title, NOT_CHECKED, "the version was registered without its digest")
     outs = {path: md5 for stage in evidence.lock.values() for path, md5 in stage.outs.items()}
     for file in sorted(evidence.folder.iterdir()):
         recorded = outs.get(f"reports/{file.name}")

@@ -39,6 +39,7 @@ GRAPH = """stages:
   evaluate:
     cmd: python stage.py evaluate
     deps: [stage.py, models/sim4seg, data/shards]
+    outs: [reports/cases.parquet]
     metrics: [reports/metrics.json: {cache: false}]
   register:
     cmd: python stage.py register
@@ -46,11 +47,19 @@ GRAPH = """stages:
     outs: [reports/register.json: {cache: false}]
 """
 PARAMS = "base: {seed: 17}\nfetch: {source: local, root: raw}\ntrain: {epochs: 1.0}\n"
-IGNORED = (
-    "/data/\n/models/\n/work/\n/raw/\n/mlflow.db*\n/mlartifacts/\n/registry/\n/reports/register.json\n__pycache__/\n"
-)
+IGNORED = """/data/
+/models/
+/work/
+/raw/
+/mlflow.db*
+/mlartifacts/
+/registry/
+/reports/register.json
+/reports/cases.parquet
+__pycache__/
+"""
 STAGES = '''"""Each stage in a line or two; what comes out depends on all that goes in."""
-import hashlib, json, sys, time
+import hashlib, json, os, sys
 from pathlib import Path
 import yaml
 
@@ -77,7 +86,8 @@ def ingest():
 
 def generate_cot():
     import pyarrow, pyarrow.parquet
-    table = pyarrow.table({"id": ["a", "b"], "x": [number("data/shards/one.bin"), 1.0]})
+    said = {name: ["a", "b"] for name in ("id", "split", "dataset", "modality", "label")}
+    table = pyarrow.table({**said, "x": [number("data/shards/one.bin"), 1.0]})
     pyarrow.parquet.write_table(table, "data/manifest_cot.parquet")
 
 def gate_cot():
@@ -89,14 +99,16 @@ def gate_cot():
 def train():
     import numpy
     from safetensors.numpy import save
-    time.sleep(params["train"].get("seconds", 0))
     weight = number("data/shards/one.bin", "code/model.py") * params["train"]["epochs"]
+    weight += float(os.environ.get("ANOTHER_MACHINE", 0))
     write("models/sim4seg/config.json", {"preset": "none"})
     write("models/sim4seg/model.safetensors", save({"w": numpy.full(9, weight), "b": numpy.zeros(2)}))
 
 def evaluate():
+    import pyarrow, pyarrow.parquet
     giou = number("models/sim4seg/model.safetensors")
     scores = {"giou": giou, "ciou": 0.5, "dice": 0.5, "acc": 0.5, "n": 2}
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["a", "b"], "giou": [giou, 0.5]}), "reports/cases.parquet")
     write("reports/metrics.json", {"single": {"mean": scores}, "baselines": {}})
 
 def register():

@@ -51,6 +51,14 @@ def test_a_changed_parameter_is_named_with_what_came_of_it(project):
     assert re.search(r"models/sim4seg: model.safetensors: 1 of 2 tensors differ, by 0\.\d+ at most", out), out
 
 
+def test_another_machine_is_the_likely_cause_when_nothing_else_differs(project, monkeypatch):
+    monkeypatch.setenv("ANOTHER_MACHINE", "0.125")
+    code, out, _ = project.sim4seg("reproduce", "1")
+    assert code == 1 and "train is the first stage that differs" in out and "went in" not in out, out
+    assert "model.safetensors: 1 of 2 tensors differ, by 0.125 at most" in out and "another machine type" in out
+    assert "evaluate      run         different" in out
+
+
 def test_a_changed_source_byte_is_found_in_fetch_or_shown_in_what_it_made(project):
     source = project.sources()[0]
     before, listed = source.read_bytes(), project.stored("evidence/source.snapshot.json")

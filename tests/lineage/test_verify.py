@@ -48,7 +48,7 @@ TAMPERED = {
         "evidence source.snapshot.json = what fetch was given",
         "evidence source.snapshot.json = that of the commit",
     ),
-    "evidence/metrics.json": ("evidence metrics.json = the version's identity",),
+    "evidence/metrics.json": ("evidence metrics.json = its digest in dvc.lock",),
     "evidence/gate_cot.json": ("evidence gate_cot.json = its digest in dvc.lock",),
 }
 
