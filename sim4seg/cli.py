@@ -16,6 +16,7 @@ from rich.panel import Panel
 from typer.core import TyperGroup
 
 from sim4seg.errors import Sim4SegError
+from sim4seg.model.weights.commands import convert_lisa, merge_lora
 from sim4seg.offline import silence
 
 if TYPE_CHECKING:
@@ -337,6 +338,10 @@ def doctor(
         print(json.dumps([asdict(check) for check in checks], ensure_ascii=False, indent=2))
     if any(check.state == "fail" for check in checks):
         raise typer.Exit(1)
+
+
+app.command()(convert_lisa)
+app.command()(merge_lora)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,18 @@ class Segmenter(nn.Module):
         """(B, 3, S, S) normalised pixels -> (B, C, s, s) image embeddings."""
         return self.image_encoder(pixels.to(self.image_encoder.pos_embed.dtype))  # type: ignore[no-any-return]
 
+    def positions(self) -> Tensor:
+        """SAM's encoding of where each image embedding lies, (1, C, s, s) float32.
+
+        As ``PromptEncoder.get_dense_pe``, which fails where the model's weights are not float32.
+        """
+        matrix = self.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.float()
+        side = self.prompt_size // 4
+        centres = (torch.arange(side, device=matrix.device, dtype=torch.float32) + 0.5) / side
+        down, across = torch.meshgrid(centres, centres, indexing="ij")
+        angles = 2 * torch.pi * ((2 * torch.stack((across, down), dim=-1) - 1) @ matrix)
+        return torch.cat((angles.sin(), angles.cos()), dim=-1).permute(2, 0, 1)[None]
+
     def decode(self, image_embeddings: Tensor, seg: Tensor, mask_prompt: Tensor | None) -> tuple[Tensor, Tensor]:
         """Single-mask output for one prompt an image.
 
@@ -114,7 +126,7 @@ class Segmenter(nn.Module):
         decoder = self.mask_decoder
         output = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight))
         tokens = torch.cat((output.expand(batch, -1, -1), seg[:, None].to(output.dtype)), dim=1)
-        positions = self.prompt_encoder.get_dense_pe().to(image_embeddings.dtype).expand(batch, -1, -1, -1)
+        positions = self.positions().to(image_embeddings.dtype).expand(batch, -1, -1, -1)
         states, features = decoder.transformer(image_embeddings + dense, positions, tokens)
         upscaled = decoder.output_upscaling(features.transpose(1, 2).reshape(batch, channels, height, width))
         weights = decoder.output_hypernetworks_mlps[0](states[:, 1])

@@ -17,6 +17,8 @@ def add_lora(model: Sim4SegForConditionalGeneration) -> None:
     """Put adapters into the language model and freeze what the paper freezes, in place."""
     config = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=["q_proj", "v_proj"])
     inject_adapter_in_model(config, model.lvlm.model.language_model)
+    # Nothing in the weights of a checkpoint says alpha, and `sim4seg merge-lora` needs it.
+    model.config.lora = {"r": config.r, "alpha": config.lora_alpha, "dropout": config.lora_dropout}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name or any(part in name for part in TRAINED_WHOLE))
 
@@ -28,3 +30,5 @@ def merge_lora(model: Sim4SegForConditionalGeneration) -> None:
             if isinstance(child, LoraLayer):
                 child.merge()
                 setattr(module, name, child.get_base_layer())
+    if hasattr(model.config, "lora"):
+        del model.config.lora

@@ -1,0 +1,61 @@
+"""Commands of :mod:`sim4seg.cli` that take weights in and give them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert_lisa(
+    source: Annotated[Path, typer.Argument(help="Folder of the published checkpoint.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    clip: Annotated[
+        Path | None, typer.Option(help="Folder of the image encoder (CLIP), which LISA saves no weights of.")
+    ] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="Folder of the tokenizer. Default: SOURCE.")] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name or pattern of weights to leave out, or of ours to fill with zeros; may be repeated.",
+            metavar="PATTERN",
+        ),
+    ] = None,
+) -> None:
+    """Turn a published LISA or Sim4Seg checkpoint into a model of ours; ends with 1 if a weight does not come out even.
+
+    Reads safetensors, or .bin files of plain tensors: code in a file is refused, never run. Writes safetensors and
+    conversion.json, which says what went where.
+
+    Examples:
+
+        sim4seg convert-lisa LISA-7B-v1 models/lisa-7b --clip clip-vit-large-patch14
+
+        sim4seg convert-lisa finetuned models/mine --clip clip --allow "model.old_head.*"
+    """
+    from sim4seg.model.weights.convert import convert_lisa as convert
+
+    report = convert(source, out, clip=clip, tokenizer=tokenizer, allow=tuple(allow or ()))
+    print(f"{out}: {report['placed']} weights in {report['dtype']}, {len(report['files'])} files read")
+    for what in ("not_needed", "left_out", "filled_with_zeros", "made"):
+        if report[what]:
+            print(f"{what.replace('_', ' ')}: {', '.join(report[what])}")
+
+
+def merge_lora(
+    model: Annotated[Path, typer.Argument(help="Folder of adapters, or of a model with adapters.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    base: Annotated[Path | None, typer.Option(help="For adapters only: the model they were trained on.")] = None,
+) -> None:
+    """Fold LoRA adapters into the weights: a model without adapters that gives the same answers.
+
+    Examples:
+
+        sim4seg merge-lora adapters models/merged --base models/lisa-7b
+
+        sim4seg merge-lora work/train-0123456789abcdef/checkpoint-500 models/merged
+    """
+    from sim4seg.model.weights.merge import merge_lora as merge
+
+    print(f"{out}: adapters of {merge(model, out, base)} layers folded in")

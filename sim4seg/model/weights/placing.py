@@ -1,0 +1,93 @@
+"""Which stored tensor becomes which of ours, and everything that does not come out even."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sim4seg.errors import ModelError
+from sim4seg.model.weights.checkpoint import Checkpoint
+from sim4seg.model.weights.lisa_names import NOT_NEEDED, matches, our_name
+
+SHOWN = 20
+"""Names a message lists of each kind; the report has them all."""
+
+
+@dataclass
+class Placing:
+    """The outcome.
+
+    Attributes:
+        sources: our name to checkpoint and stored name.
+        not_needed: stored names left out, see :data:`sim4seg.model.weights.lisa_names.NOT_NEEDED`.
+        unexpected: stored names that have no place here.
+        misshaped: our name, with the stored and the wanted shape.
+        missing: our names that got nothing.
+    """
+
+    sources: dict[str, tuple[Checkpoint, str]] = field(default_factory=dict)
+    not_needed: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def check(self, allowed: Iterable[str], where: str) -> None:
+        """Refuse what does not come out even, but for names that fit the patterns ``allowed``.
+
+        Raises:
+            ModelError: lists the names.
+        """
+        patterns = tuple(allowed)
+        lines = [
+            f"{name}: stored {list(stored)}, wanted {list(wanted)}"
+            for name, (stored, wanted) in sorted(self.misshaped.items())
+        ]
+        problems = {
+            "stored weights have no place here": [n for n in self.unexpected if not matches(n, patterns)],
+            "weights of ours got nothing": [n for n in self.missing if not matches(n, patterns)],
+            "weights have another shape": lines,
+        }
+        texts = [
+            f"{len(names)} {what}:\n    " + "\n    ".join(names[:SHOWN]) + ("\n    ..." if len(names) > SHOWN else "")
+            for what, names in problems.items()
+            if names
+        ]
+        if texts:
+            raise ModelError(
+                "\n  ".join(texts),
+                where=where,
+                remedy="give the complete checkpoint it was published as; a name that may be left out, or left at "
+                "zero, is allowed with --allow PATTERN; a wrong shape never is",
+            )
+
+
+def place(
+    stored: Iterable[tuple[Checkpoint, dict[str, str]]],
+    wanted: Mapping[str, tuple[int, ...]],
+    made: Iterable[str] = (),
+    growing: Iterable[str] = (),
+) -> Placing:
+    """Find a place for every stored tensor.
+
+    Args:
+        stored: checkpoints with their prefixes; where two have the same weight, the first counts.
+        wanted: our names and shapes.
+        made: names of ours that need no stored tensor.
+        growing: names of ours whose stored tensor may have fewer rows.
+    """
+    found = Placing()
+    for checkpoint, prefixes in stored:
+        for name, info in checkpoint.tensors.items():
+            ours = our_name(name, prefixes)
+            if matches(name, NOT_NEEDED) or ours in found.sources:
+                found.not_needed.append(name)
+            elif ours is None or ours not in wanted:
+                found.unexpected.append(name)
+            else:
+                shape, goal = info.shape, wanted[ours]
+                shorter = ours in growing and shape[1:] == goal[1:] and shape[:1] <= goal[:1]
+                if shape != goal and not shorter:
+                    found.misshaped[ours] = (shape, goal)
+                found.sources[ours] = (checkpoint, name)
+    found.missing = [name for name in wanted if name not in found.sources and name not in made]
+    return found

@@ -1,0 +1,86 @@
+"""SAM's and MedSAM's published files into our segmenter, by digest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from sim4seg.digest import digest_file
+from sim4seg.errors import ModelError
+from sim4seg.model.segmenter import Segmenter
+from sim4seg.model.weights.checkpoint import SUFFIXES, Checkpoint
+from sim4seg.model.weights.sam_sizes import sam_sizes
+
+PUBLISHED = {
+    "sam_vit_h_4b8939.pth": "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+    "sam_vit_l_0b3195.pth": "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    "sam_vit_b_01ec64.pth": "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+}
+"""SHA-256 of Meta's files, as several public projects that pin them agree. MedSAM's publishers give none."""
+
+NOT_WEIGHTS = ("pixel_mean", "pixel_std")
+
+
+def load_sam(segmenter: Segmenter, path: Path, sha256: str | None = None) -> None:
+    """Fill the segmenter with the weights of a file, in place, in the segmenter's element type.
+
+    Args:
+        segmenter: of the file's sizes (SAM ViT-H, L or B; MedSAM is a ViT-B), without a convolutional stem.
+        path: ``.pth`` of plain tensors or ``.safetensors``, names as in segment_anything.
+        sha256: what the file must be; may be left out for the names of :data:`PUBLISHED`.
+
+    Raises:
+        ModelError: another digest or none to compare with, a damaged file, code in it, other sizes, or weights that
+            are missing, unknown or of another shape; the segmenter is unchanged then.
+    """
+    _check_digest(path, sha256)
+    checkpoint = Checkpoint([path])
+    stored = {name: info.shape for name, info in checkpoint.tensors.items() if name not in NOT_WEIGHTS}
+    targets = segmenter.state_dict()
+    wanted = {name: tuple(tensor.shape) for name, tensor in targets.items()}
+    _check_sizes(stored, wanted, path)
+    with torch.no_grad():
+        for name in stored:
+            targets[name].copy_(checkpoint.read(name))
+
+
+def _check_digest(path: Path, sha256: str | None) -> None:
+    if not path.is_file() or path.suffix not in SUFFIXES:
+        raise ModelError(
+            "no such file of weights", where=str(path), remedy=f"give a file that ends in {', '.join(SUFFIXES)}"
+        )
+    expected = (sha256 or PUBLISHED.get(path.name, "")).lower()
+    if not expected:
+        raise ModelError(
+            f"no digest is known for a file named {path.name}",
+            where=str(path),
+            remedy="take its SHA-256 from whoever published it, and give it",
+        )
+    found = digest_file(path)
+    if found != expected:
+        raise ModelError(
+            f"the file is not the one asked for: SHA-256 {found}, expected {expected}",
+            where=str(path),
+            remedy="download it again, or give the digest of the file that you mean",
+        )
+
+
+def _check_sizes(stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], path: Path) -> None:
+    theirs, ours = sam_sizes(stored, str(path)), sam_sizes(wanted, "the segmenter")
+    other = [f"{name} {theirs[name]}, wanted {ours[name]}" for name in ours if theirs[name] != ours[name]]
+    if other:
+        raise ModelError(
+            f"the file holds a SAM of other sizes: {'; '.join(other)}",
+            where=str(path),
+            remedy="give the file of the preset's SAM: ViT-H for paper, ViT-B for medsam",
+        )
+    wrong = [
+        f"{name}: stored {stored.get(name, 'nothing')}, wanted {wanted.get(name, 'nothing')}"
+        for name in sorted(stored.keys() | wanted.keys())
+        if stored.get(name) != wanted.get(name)
+    ]
+    if wrong:
+        raise ModelError(
+            f"{len(wrong)} weights do not fit: {'; '.join(wrong[:20])}", where=str(path), remedy="give a whole SAM"
+        )
