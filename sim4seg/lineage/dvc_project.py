@@ -17,11 +17,18 @@ TAIL = 12
 
 def _settings(project: Path) -> dict[str, Any]:
     """The tracked and the local settings together; relative paths in them made absolute."""
-    from dvc.config import Config, merge
+    from dvc.config import Config, ConfigError, merge
 
-    config = Config(dvc_dir=str(project / ".dvc"))
-    both: dict[str, Any] = config.load_one("repo")
-    merge(both, config.load_one("local"))
+    try:
+        config = Config(dvc_dir=str(project / ".dvc"))
+        both: dict[str, Any] = config.load_one("repo")
+        merge(both, config.load_one("local"))
+    except ConfigError as error:
+        raise LineageError(
+            f"DVC's settings cannot be read: {error}",
+            where=str(project / ".dvc"),
+            remedy="mend config or config.local there; `dvc config --list` shows them",
+        ) from error
     for remote in both["remote"].values():
         remote["url"] = str(remote.get("url", ""))
     both["cache"]["dir"] = str(both["cache"].get("dir") or (project / ".dvc/cache").resolve())
@@ -49,6 +56,7 @@ def share_dvc(main: Path, tree: Path) -> None:
     from dvc.config import Config, merge
 
     file = tree / ".dvc" / "config.local"
+    file.unlink(missing_ok=True)  # a killed run may have left half of it
     file.touch(mode=0o600)
     with Config(dvc_dir=str(tree / ".dvc")).edit("local") as own:
         own.clear()

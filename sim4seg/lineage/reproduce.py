@@ -20,7 +20,7 @@ from sim4seg.lineage.evidence import RESTORED, Evidence
 from sim4seg.lineage.git import file_at
 from sim4seg.lineage.lock import LineageError, Stage, downstream, dvc_digest, parse_lock, upstream
 from sim4seg.lineage.verify import same_file
-from sim4seg.lineage.worktree import add_worktree, environment, main_checkout, remove_worktree
+from sim4seg.lineage.worktree import add_worktree, environment, remove_worktree
 
 RUN, RESTORED_DATA = "run", "restored"
 TRAIN, REGISTER = "train", "register"
@@ -173,7 +173,7 @@ class _Making:
                 self.say(f"{name}: the evidence differs from the commit; the evidence is taken")
             if not (begun and name == "dvc.lock"):  # by now it records what was made
                 (self.tree / name).write_bytes(data)
-        self.environment = environment(main_checkout(self.workspace), self.tree, registry=False)
+        self.environment = environment(self.workspace, self.tree, registry=False)
         if not begun:
             self.progress.note(**({} if self.rebuild else self._restored()))
 
@@ -184,7 +184,7 @@ class _Making:
             path: md5 for name in self.data for path, md5 in self.lock[name].outs.items() if path in kept.get(name, ())
         }
         if not self._has(wanted):
-            remote = default_remote(main_checkout(self.workspace))
+            remote = default_remote(self.workspace)
             for command in (["checkout"], ["pull"] if remote else []):
                 if command and not self._has(wanted):
                     self.say(f"restoring the data: dvc {command[0]}{f' from {remote}' if command == ['pull'] else ''}")

@@ -40,8 +40,8 @@ def verify(evidence: Evidence, workspace: Path, *, ask_source: bool = False) -> 
     """
     try:
         objects = Objects(workspace, cache_folder(workspace))
-    except Exception as error:  # DVC's own kinds, of which there are many: the settings cannot be read
-        yield Link("settings of DVC", FAILED, str(error))
+    except Sim4SegError as error:
+        yield Link("settings of DVC", FAILED, error.what)
         objects = Objects(workspace, workspace / ".dvc/cache/files/md5")
     yield from _guarded("weights", _weights(evidence))
     yield from _guarded("evidence", _evidence(evidence))

@@ -110,7 +110,9 @@ def _make(repository: Path, folder: Path, commit: str, branch: str | None) -> No
 
 
 def add_worktree(repository: Path, folder: Path, commit: str, branch: str | None = None) -> Path:
-    """A worktree of ``commit`` in ``folder``, taken up if a killed run left it there. DVC works in it.
+    """A worktree of ``commit`` in ``folder``, taken up if a killed run left it there.
+
+    DVC works in it, with the cache, run cache and remotes of ``repository``.
 
     The caller sees to it that only one process works in ``folder``.
 
@@ -142,7 +144,7 @@ def add_worktree(repository: Path, folder: Path, commit: str, branch: str | None
                 )
             remove_worktree(repository, folder)
         _make(repository, folder, commit, branch)
-    share_dvc(main_checkout(repository), folder)
+    share_dvc(repository.resolve(), folder)
     return folder
 
 

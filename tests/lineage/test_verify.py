@@ -120,6 +120,18 @@ def test_what_is_gone_is_not_checked_and_said(project):
         raw.with_name("elsewhere").rename(raw)
 
 
+def test_settings_of_dvc_that_cannot_be_read(project):
+    local = project.folder / ".dvc/config.local"
+    local.write_text("[core\n")
+    try:
+        found = links(project)
+        code, _, said = project.sim4seg("reproduce", "1")
+    finally:
+        local.unlink()
+    assert found["settings of DVC"]["state"] == "FAILED"
+    assert code == 1 and "settings cannot be read" in said and "remedy" in said
+
+
 def test_refusals(project):
     for arguments, words in {
         ("reproduce", "9"): "no version 9",

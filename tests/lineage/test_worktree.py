@@ -147,6 +147,8 @@ def test_dvc_in_a_worktree_shares_cache_and_remotes(repository, tmp_path):
     assert "made" not in run(tree, *dvc, "repro", **there), "the run cache is the main checkout's"
     assert (tree / "out/a").read_text() == "a"
     assert git(tree, "status", "--porcelain") == "?? dvc.lock"
+    (tree / ".dvc/config.local").write_text("[co")  # half written by a killed run
+    add_worktree(repository, tree, "HEAD")
     run(tree, *dvc, "push", "-q", **there)
     assert list((tmp_path / "store").rglob("*.dir")), "the remote's relative path is meant from the main checkout"
     assert not (tree / ".dvc/cache").exists()
