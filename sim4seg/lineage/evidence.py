@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from sim4seg.lineage.lock import LineageError, Lock, parse_lock
+from sim4seg.lineage.lock import LineageError, Lock, parse_lock, read_yaml
 from sim4seg.registry.resolution import Registered, find_version
 
 LOCK, PARAMS, SNAPSHOT = "dvc.lock", "params.yaml", "source.snapshot.json"
@@ -76,19 +76,13 @@ class Evidence:
 
     @cached_property
     def params(self) -> Mapping[str, Any]:
-        """Its params.yaml, unchecked: a later version of the code may know other keys.
+        """Its params.yaml as DVC read it, unchecked: a later version of the code may know other keys.
 
         Raises:
             LineageError: not YAML.
         """
-        try:
-            return dict(yaml.safe_load(self.read(PARAMS)))
-        except (yaml.YAMLError, TypeError, ValueError) as error:
-            raise LineageError(
-                f"not a params.yaml that can be read: {error}",
-                where=str(self.folder / PARAMS),
-                remedy="restore the file from a backup",
-            ) from error
+        values = read_yaml(self.read(PARAMS), str(self.folder / PARAMS))
+        return dict(values) if isinstance(values, Mapping) else {}
 
     def packages(self) -> dict[str, str]:
         """Versions of Python and of the packages it was made with, as recorded."""

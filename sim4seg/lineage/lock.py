@@ -10,8 +10,6 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sim4seg.errors import Sim4SegError
 
 IGNORED = ("__pycache__", ".venv")
@@ -52,6 +50,20 @@ def _ordered(stages: Mapping[str, Stage]) -> Lock:
     return {name: stages[name] for name in TopologicalSorter(graph).static_order()}
 
 
+def read_yaml(data: bytes, where: str) -> Any:
+    """YAML as DVC reads and writes it, version 1.2: ``off`` is a word there, and false to PyYAML.
+
+    Raises:
+        LineageError: it is none.
+    """
+    from dvc.utils.serialize import ParseError, parse_yaml
+
+    try:
+        return parse_yaml(data.decode(), where)
+    except (ParseError, UnicodeDecodeError) as error:
+        raise LineageError(f"not YAML: {error}", where=where, remedy="restore the file from a backup") from error
+
+
 def parse_lock(data: bytes, where: str) -> Lock:
     """Read dvc.lock.
 
@@ -59,7 +71,7 @@ def parse_lock(data: bytes, where: str) -> Lock:
         LineageError: it is not one.
     """
     try:
-        stages = yaml.safe_load(data)["stages"]
+        stages = read_yaml(data, where)["stages"]
         return _ordered(
             {
                 str(name): Stage(
@@ -71,7 +83,7 @@ def parse_lock(data: bytes, where: str) -> Lock:
                 for name, entry in stages.items()
             }
         )
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, CycleError) as error:
+    except (KeyError, TypeError, AttributeError, CycleError) as error:
         raise LineageError(
             f"not a dvc.lock that can be read: {type(error).__name__} {error}",
             where=where,

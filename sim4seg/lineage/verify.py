@@ -9,15 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sim4seg.digest import digest_file
 from sim4seg.errors import Sim4SegError
 from sim4seg.lineage.dvc_project import cache_folder
 from sim4seg.lineage.evidence import LOCK, PARAMS, RESTORED, SNAPSHOT, Evidence
 from sim4seg.lineage.git import GitError, file_at, has_commit, run_git
 from sim4seg.lineage.links import FAILED, NOT_CHECKED, OK, Link, compared
-from sim4seg.lineage.lock import dvc_digest, listing, md5_bytes
+from sim4seg.lineage.lock import dvc_digest, listing, md5_bytes, read_yaml
 from sim4seg.lineage.objects import Damaged, Objects
 from sim4seg.lineage.source_links import source_links
 
@@ -150,7 +148,7 @@ def same_file(name: str, there: bytes, evidence: bytes) -> bool:
     """Equal; of dvc.lock, all but the entry of `register`, which runs after the evidence is put together."""
     if name != LOCK or there == evidence:
         return there == evidence
-    one, two = (yaml.safe_load(data)["stages"] for data in (there, evidence))
+    one, two = (read_yaml(data, name)["stages"] for data in (there, evidence))
     return bool({**one, "register": None} == {**two, "register": None})
 
 

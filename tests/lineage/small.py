@@ -46,7 +46,7 @@ GRAPH = """stages:
     deps: [stage.py, models/sim4seg, reports/metrics.json]
     outs: [reports/register.json: {cache: false}]
 """
-PARAMS = "base: {seed: 17}\nfetch: {source: local, root: raw}\ntrain: {epochs: 1.0}\n"
+PARAMS = "base: {seed: 17}\nfetch: {source: local, root: raw}\ntrain: {epochs: 1.0, bf16: 'off'}\n"
 IGNORED = """/data/
 /models/
 /work/
