@@ -16,7 +16,7 @@ from rich.panel import Panel
 from typer.core import TyperGroup
 
 from sim4seg.errors import Sim4SegError
-from sim4seg.model.weights.commands import convert_lisa, merge_lora
+from sim4seg.model.weights.commands import convert_lisa, merge_lora, push
 from sim4seg.offline import silence
 
 if TYPE_CHECKING:
@@ -342,6 +342,7 @@ def doctor(
 
 app.command()(convert_lisa)
 app.command()(merge_lora)
+app.command()(push)
 
 
 if __name__ == "__main__":

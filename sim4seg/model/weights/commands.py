@@ -59,3 +59,22 @@ def merge_lora(
     from sim4seg.model.weights.merge import merge_lora as merge
 
     print(f"{out}: adapters of {merge(model, out, base)} layers folded in")
+
+
+def push(
+    model: Annotated[Path, typer.Argument(help="Folder of a model, or of adapters.", show_default=False)],
+    repo: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub.", show_default=False)],
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
+) -> None:
+    """Upload a model to a Hub. Sim4Seg is offline otherwise, so this needs HF_HUB_OFFLINE=0, and HF_TOKEN.
+
+    Examples:
+
+        HF_HUB_OFFLINE=0 sim4seg push models/sim4seg hospital/sim4seg
+
+        HF_HUB_OFFLINE=0 HF_ENDPOINT=https://hub.local sim4seg push adapters lab/sim4seg-adapters
+    """
+    from sim4seg.model.weights.push import push as send
+
+    address, names = send(model, repo, public=public)
+    print(f"{address}: {', '.join(names)}")
