@@ -166,6 +166,10 @@ def test_what_cannot_be_folded_in_says_so(trained, tmp_path):
     refused("no adapters to fold in", folder / "base")
     refused("adapters only, of the base somebody/base@abc123", folder / "adapters")
     changed = shutil.copytree(folder / "whole", tmp_path / "whole")
+    (changed / "processor.json").unlink()
+    refused("no processor.json", changed)
+    assert merge_lora(changed, tmp_path / "with", processor=folder / "base") == 6
+    assert (tmp_path / "with" / "processor.json").read_bytes() == (folder / "base" / "processor.json").read_bytes()
     weights, config = load_file(changed / "model.safetensors"), json.loads((changed / "config.json").read_text())
     first = next(name for name in weights if ".lora_A." in name)
     for change, message in (

@@ -47,6 +47,7 @@ def merge_lora(
     model: Annotated[Path, typer.Argument(help="Folder of adapters, or of a model with adapters.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
     base: Annotated[Path | None, typer.Option(help="For adapters only: the model they were trained on.")] = None,
+    processor: Annotated[Path | None, typer.Option(help="Folder with processor.json. Default: MODEL.")] = None,
 ) -> None:
     """Fold LoRA adapters into the weights: a model without adapters that gives the same answers.
 
@@ -54,11 +55,11 @@ def merge_lora(
 
         sim4seg merge-lora adapters models/merged --base models/lisa-7b
 
-        sim4seg merge-lora work/train-0123456789abcdef/checkpoint-500 models/merged
+        sim4seg merge-lora work/train-0123456789abcdef/checkpoint-500 models/merged --processor models/sim4seg
     """
     from sim4seg.model.weights.merge import merge_lora as merge
 
-    print(f"{out}: adapters of {merge(model, out, base)} layers folded in")
+    print(f"{out}: adapters of {merge(model, out, base, processor)} layers folded in")
 
 
 def push(

@@ -47,13 +47,20 @@ class _Parts:
     dtype: torch.dtype | None
 
 
-def merge_lora(model: Path, out: Path, base: Path | None = None, shard_bytes: int = SHARD_BYTES) -> int:
+def merge_lora(
+    model: Path,
+    out: Path,
+    base: Path | None = None,
+    processor: Path | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> int:
     """Write a model without adapters that answers as the one with them; memory stays below one output file.
 
     Args:
         model: folder of adapters (:mod:`sim4seg.model.weights.adapters`), or a whole checkpoint with LoRA layers in it.
         out: folder to write, whole or not at all.
         base: for a folder of adapters, what they were trained on.
+        processor: folder with processor.json and tokenizer, where ``model`` has none (a Trainer's checkpoint).
         shard_bytes: size of an output file.
 
     Returns:
@@ -92,7 +99,7 @@ def merge_lora(model: Path, out: Path, base: Path | None = None, shard_bytes: in
         write_tensors(partial, sizes, read, shard_bytes)
         config = {key: value for key, value in read_object(model / "config.json").items() if key != "lora"}
         (partial / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        _processor(model, base).save_pretrained(partial)
+        _processor(processor or model).save_pretrained(partial)
     return len(pairs)
 
 
@@ -156,10 +163,11 @@ def _folded(weight: Tensor, layer: str, pair: tuple[Tensor, Tensor], alpha: floa
     return (weight.float() + alpha / len(down) * (up @ down)).to(weight.dtype)
 
 
-def _processor(model: Path, base: Path | None) -> Sim4SegProcessor:
-    for folder in (model, base):
-        if folder is not None and (folder / "processor.json").is_file():
-            return Sim4SegProcessor.from_pretrained(folder)
-    raise ModelError(
-        "no processor.json", where=str(model), remedy="copy processor.json and the tokenizer's files there"
-    )
+def _processor(folder: Path) -> Sim4SegProcessor:
+    if not (folder / "processor.json").is_file():
+        raise ModelError(
+            "no processor.json",
+            where=str(folder),
+            remedy="name a folder that has it, such as that of the finished model, with --processor",
+        )
+    return Sim4SegProcessor.from_pretrained(folder)
