@@ -23,7 +23,19 @@ from tests.model.conftest import built, tokenizer  # noqa: F401
 
 RUNNER = CliRunner()
 KEYS = {"diagnosis", "text", "confidence", "mask", "overlay", "similarity", "model_version", "seconds"}
-COMMANDS = ("predict", "doctor", "phantoms", "snapshot", "promote", "rollback", "history", "reproduce")
+COMMANDS = (
+    "predict",
+    "doctor",
+    "phantoms",
+    "snapshot",
+    "promote",
+    "rollback",
+    "history",
+    "convert-lisa",
+    "merge-lora",
+    "push",
+    "reproduce",
+)
 ROOT = Path(__file__).parents[1]
 
 
