@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 silence()
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bar of reading weights, which takes a moment
 
-REGISTERED = "models:/"
+REGISTERED = ("models:/", "s3://")
 CHAMPION = "models:/sim4seg@champion"
 
 
@@ -97,7 +97,7 @@ def _show(answer: Prediction, report: dict[str, Any]) -> None:
 def predict(
     image: Annotated[Path, typer.Argument(help="PNG, JPEG, BMP, TIFF or DICOM file.", show_default=False)],
     question: Annotated[str, typer.Argument(help="What to find, in words.", show_default=False)],
-    model: Annotated[str, typer.Option(help="Registered model, or a folder that training wrote.")] = CHAMPION,
+    model: Annotated[str, typer.Option(help="Registered model, s3://BUCKET/PREFIX/champion, or a folder.")] = CHAMPION,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("predictions"),
     tts: Annotated[
         str | None, typer.Option(help="Test-time scaling: PATHSxPERTURBATIONS. Slower, often better.", metavar="MxN")
@@ -205,6 +205,8 @@ def phantoms(
 @app.command()
 def promote(
     version: Annotated[int | None, typer.Option(help="Version to promote. Default: the candidate.")] = None,
+    decline: Annotated[bool, typer.Option("--decline", help="Log that it shall not become champion.")] = False,
+    why: Annotated[str, typer.Option(help="Reason, for the log.")] = "",
 ) -> None:
     """Make a registered version the champion if it passes every rule; a refusal says which rule and by how much.
 
@@ -212,12 +214,17 @@ def promote(
 
         sim4seg promote
 
-        sim4seg promote --version 3
+        sim4seg promote --version 3 --why "agreed on Monday"
+
+        sim4seg promote --version 4 --decline --why "the reasoning texts read badly"
     """
     from sim4seg.config import load_params
+    from sim4seg.registry import decline as decline_version
     from sim4seg.registry import promote as promote_version
 
-    print(promote_version(load_params().register_, version=version).message)
+    params = load_params().register_
+    act = decline_version if decline else promote_version
+    print(act(params, version=version, why=why).message)
 
 
 @app.command()
@@ -241,7 +248,9 @@ def rollback(
 def history(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")] = False,
 ) -> None:
-    """Who was champion when, and why, from the promotion log; its hash chain is checked first.
+    """Who was champion when, and why, from the promotion log.
+
+    Its hash chain is checked first, and that it ends where the registry says.
 
     Examples:
 
@@ -249,9 +258,10 @@ def history(
 
         sim4seg history --json
     """
+    from sim4seg.config import load_params
     from sim4seg.registry import history as read_history
 
-    entries = read_history()
+    entries = read_history(params=load_params().register_)
     if as_json:
         print(json.dumps([asdict(entry) for entry in entries], indent=2))
         return

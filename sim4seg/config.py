@@ -200,10 +200,20 @@ class Register(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "sim4seg"
     floors: Floors = Floors()
-    """First champion: these. Later: also not worse than the champion in mean gIoU, cIoU, Acc by ``margin``."""
-    margin: Fraction = 0.02
+    """Of every candidate, whether there is a champion or not."""
     beat_baselines: bool = True
     """A candidate must beat the centre prior in gIoU and the majority label in Acc."""
+    margin: Fraction = 0.05
+    """The 95 % interval of the difference to the champion, in mean gIoU, cIoU and Acc, must not reach below minus
+    this. The paired interval of 300 cases is about 0.04 to either side, so a smaller margin refuses equal models."""
+    subgroup_margin: Fraction = 0.2
+    """No sub-dataset, modality or label may be worse than the champion by more than this (point estimate)."""
+    subgroup_min: Positive = 20
+    """Smaller subgroups are shown, not judged: a few cases more or less right would decide."""
+    require_clean_commit: bool = False
+    """Refuse versions made outside git, or from a work tree with changes other than the pipeline's own outputs."""
+    export: Annotated[str, Field(pattern=r"^(s3://[^/]+(/.*)?)?$")] = ""
+    """s3://BUCKET/PREFIX to which each champion is copied; empty = nowhere. SIM4SEG_EXPORT wins over it."""
 
 
 class Params(Section):

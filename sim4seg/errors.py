@@ -42,7 +42,7 @@ class ConfigError(Sim4SegError):
 
 
 class SourceError(Sim4SegError):
-    """The raw data cannot be had: empty, missing, changed since the snapshot, or out of reach."""
+    """The raw data cannot be had: empty, missing, changed since the snapshot, or refused."""
 
 
 class DataError(Sim4SegError):
@@ -65,6 +65,19 @@ class ModelError(Sim4SegError):
 
 class RegistryError(Sim4SegError):
     """The model registry cannot do what was asked."""
+
+
+class NotPromoted(RegistryError):
+    """A version is not promoted: rules failed, or somebody declined it. An answer, not a fault."""
+
+
+class Unreachable(Sim4SegError):
+    """A service (S3, MLflow, its database) is out of reach, timed out, or says that it is out of order or busy.
+
+    The same command may succeed later, unchanged: flows retry this kind and no other. 75 is EX_TEMPFAIL of sysexits.h.
+    """
+
+    exit_code = 75
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

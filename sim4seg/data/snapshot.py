@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sim4seg.atomic import write_json
+from sim4seg.digest import digest_json
 from sim4seg.errors import SourceError
 
 
@@ -86,9 +87,19 @@ def read_snapshot(path: Path) -> Snapshot:
         raise SourceError(f"the source snapshot is damaged: {error}", where=str(path), remedy=remedy) from error
 
 
-def write_snapshot(path: Path, snapshot: Snapshot) -> None:
-    """Write a snapshot atomically, objects sorted by key."""
+def _content(snapshot: Snapshot) -> dict[str, Any]:
+    """As JSON, objects sorted by key."""
     entries = (entry.model_dump(exclude_none=True) for entry in snapshot.objects)
     ordered = sorted(entries, key=lambda entry: entry["key"])
     root = {"root": snapshot.root} if snapshot.root else {}
-    write_json(path, {"kind": snapshot.kind, **root, **({"objects": ordered} if ordered else {})})
+    return {"kind": snapshot.kind, **root, **({"objects": ordered} if ordered else {})}
+
+
+def snapshot_digest(snapshot: Snapshot) -> str:
+    """Hex SHA-256 of what a snapshot says, whatever the order and layout of the file."""
+    return digest_json(_content(snapshot))
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Write a snapshot atomically, objects sorted by key."""
+    write_json(path, _content(snapshot))

@@ -100,7 +100,7 @@ def score_manifest(
     store: BatchStore,
 ) -> dict[str, Any]:
     """:func:`evaluate` for any answerer; ``load`` is called only if there is something left to answer."""
-    train, test = (_in_order(manifest[manifest["split"] == split]) for split in ("train", "test"))
+    train, test = (in_order(manifest[manifest["split"] == split]) for split in ("train", "test"))
     for name, rows in (("train", train), ("test", test)):
         if rows.empty:
             raise DataError(
@@ -109,14 +109,19 @@ def score_manifest(
                 remedy="lower ingest.splits of the other splits in params.yaml, or add data, and run dvc repro",
             )
     baselines = _baselines(samples, train, test)
-    cases = _all_cases(seed, params.batch_size, load, samples, test, store)
-    metrics = _metrics(seed, cases, baselines)
+    cases = score_rows(seed, params.batch_size, load, samples, test, store)
+    metrics = {**_metrics(seed, cases, baselines), "scorer": scorer(params)}
     write_cases(outputs.cases, cases)
     write_text(outputs.results, results_markdown(metrics))
     write_text(outputs.per_dataset, per_dataset_csv(metrics))
     write_json(outputs.metrics, metrics)
     store.discard()
     return metrics
+
+
+def scorer(params: Evaluate) -> str:
+    """Digest of what scored the single answers: code and parameters. Test-time scaling has no part in them."""
+    return digest_json({"code": _digest_code(), "params": params.model_dump(exclude={"tts"})})
 
 
 def _digest_code() -> str:
@@ -126,7 +131,7 @@ def _digest_code() -> str:
     return digest_bytes(*(part for file in files for part in (file.name.encode(), digest_file(file).encode())))
 
 
-def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+def in_order(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows by place in the shards, so that each shard is read once, front to back."""
     return rows.sort_values(["shard", "row"], kind="stable").reset_index(drop=True)
 
@@ -149,23 +154,37 @@ def _progress() -> Progress:
     )
 
 
-def _all_cases(
-    seed: int, size: int, load: Callable[[], Answerer], samples: Samples, test: pd.DataFrame, store: BatchStore
+def score_rows(
+    seed: int,
+    size: int,
+    load: Callable[[], Answerer],
+    samples: Samples,
+    rows: pd.DataFrame,
+    store: BatchStore,
+    title: str = "evaluate",
 ) -> list[Case]:
-    """Every test sample's cases, batch by batch; finished batches come from ``store``."""
+    """Every row's cases, batch by batch; finished batches come from ``store``.
+
+    Args:
+        seed: ``base.seed``.
+        size: rows a batch.
+        load: called only if there is something left to answer.
+        rows: of the manifest.
+        title: of the progress bar.
+    """
     answerer: Answerer | None = None
     cases: list[Case] = []
     with _progress() as progress:
-        bar = progress.add_task("evaluate", total=len(test))
-        for index, start in enumerate(range(0, len(test), size)):
-            rows = _records(test.iloc[start : start + size])
+        bar = progress.add_task(title, total=len(rows))
+        for index, start in enumerate(range(0, len(rows), size)):
+            these = _records(rows.iloc[start : start + size])
             batch = store.load(index)
             if batch is None:
                 answerer = answerer or load()
-                batch = _score_batch(seed, answerer, samples, rows)
+                batch = _score_batch(seed, answerer, samples, these)
                 store.save(index, batch)
             cases += batch
-            progress.advance(bar, len(rows))
+            progress.advance(bar, len(these))
     return cases
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sim4seg.registry.rules import FIGURES, MODE, figure
+from sim4seg.comparison.differences import FIGURES
+from sim4seg.registry.rules import MODE, figure
 
 
 def model_card(name: str, tags: Mapping[str, str], metrics: Mapping[str, Any]) -> str:

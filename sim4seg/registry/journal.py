@@ -20,10 +20,10 @@ class Entry:
     """One event.
 
     Attributes:
-        action: "promote" or "rollback".
+        action: "promote", "rollback" or "decline".
         name: registered model.
-        version: the champion from now on.
-        replaced: the champion before, or None.
+        version: the champion from now on; of "decline" the version that does not become champion.
+        replaced: the champion before; None if there was none, and for "decline".
         digest: of the model directory.
         who: user name.
         when: UTC, ISO 8601.
@@ -84,7 +84,7 @@ def read(path: Path) -> list[Entry]:
 
     Raises:
         RegistryError: an entry was changed, removed from the middle, reordered or inserted. (Entries cut off at the
-            end leave a valid shorter log.)
+            end leave a valid shorter log, which :mod:`sim4seg.registry.ledger` tells by the registry's own record.)
     """
     if not path.is_file():
         return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,30 +12,34 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from sim4seg.atomic import write_json
 from sim4seg.config import Register
+from sim4seg.data.snapshot import read_snapshot, snapshot_digest
 from sim4seg.digest import digest_directory, digest_file, digest_json
 from sim4seg.errors import RegistryError
 from sim4seg.registry.card import model_card
-from sim4seg.registry.store import (
-    CANDIDATE,
+from sim4seg.registry.evidence import CARD, MANIFEST, REQUIRED, TICKET, digest_of_test_split, gather, read_splits
+from sim4seg.registry.outages import explained
+from sim4seg.registry.store import CANDIDATE, EVIDENCE, Store, locked
+from sim4seg.registry.tags import (
+    CHANGES,
+    COMMIT,
     DATA_DIGEST,
-    EVIDENCE,
+    EVIDENCE_DIGESTS,
     IDENTITY,
     MODEL_DIGEST,
+    NONE,
+    SCORER,
+    SNAPSHOT_DIGEST,
+    TEST_DIGEST,
     WEIGHTS,
-    Store,
-    explained,
-    locked,
 )
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-TICKET = "data/gates/gate_cot.json"
-REQUIRED = ("reports/metrics.json", "reports/gate_data.json", "reports/gate_cot.json", TICKET, "params.yaml")
-OPTIONAL = ("reports/results.md", "dvc.lock", "source.snapshot.json")
-"""Not there when a stage is tried by hand; a version without them says so in its tags."""
 RUNTIME = ("torch", "torchvision", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "pillow", "pydicom")
 """Pinned in the version's requirements. sim4seg itself is not: a package index may hold a stranger by that name."""
 
@@ -56,20 +59,27 @@ class Registration:
     digest: str
 
 
+def _missing(path: Path, why: str) -> RegistryError:
+    return RegistryError(
+        f"cannot register without this file: {why}", where=str(path), remedy="run `dvc repro` up to here first"
+    )
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RegistryError(
-            f"cannot register without this file: {error}", where=str(path), remedy="run `dvc repro` up to here first"
-        ) from error
+        raise _missing(path, str(error)) from error
     if not isinstance(value, dict):
         raise RegistryError("not a JSON object", where=str(path), remedy="run the stage that writes it again")
     return value
 
 
 def _commit(workspace: Path) -> str:
-    """Git commit, with "+changes" if tracked files differ from it; "none" outside a work tree."""
+    """Git commit, with "+changes" if tracked files differ from it; "none" outside a work tree.
+
+    What the pipeline itself rewrites does not count: it goes with the version as evidence.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -78,22 +88,33 @@ def _commit(workspace: Path) -> str:
 
     try:
         commit = git("rev-parse", "HEAD")
-        return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+        others = [f":(exclude){name}" for name in ("dvc.lock", "reports", "source.snapshot.json")]
+        return commit + (CHANGES if git("status", "--porcelain", "--untracked-files=no", "--", ".", *others) else "")
     except (OSError, subprocess.SubprocessError):
-        return "none"
+        return NONE
 
 
-def _tags(model: str, metrics: Mapping[str, Any], weights: str, workspace: Path) -> dict[str, str]:
+def _snapshot(path: Path) -> str:
+    return snapshot_digest(read_snapshot(path)) if path.is_file() else NONE
+
+
+def _tags(
+    model: str, metrics: Mapping[str, Any], splits: pd.DataFrame, weights: str, workspace: Path
+) -> dict[str, str]:
     def file(name: str) -> str:
         path = workspace / name
-        return digest_file(path) if path.is_file() else "none"
+        return digest_file(path) if path.is_file() else NONE
 
+    snapshot = _snapshot(workspace / "source.snapshot.json")
     return {
-        IDENTITY: digest_json({"model": model, "metrics": digest_json(metrics)}),
+        IDENTITY: digest_json({"model": model, "metrics": digest_json(metrics), "snapshot": snapshot}),
         MODEL_DIGEST: model,
-        DATA_DIGEST: str(_read_json(workspace / TICKET).get("data", "none")),
+        DATA_DIGEST: str(_read_json(workspace / TICKET).get("data", NONE)),
+        SNAPSHOT_DIGEST: snapshot,
+        SCORER: str(metrics.get("scorer", NONE)),
+        TEST_DIGEST: digest_of_test_split(splits),
         WEIGHTS: weights,
-        "sim4seg.git_commit": _commit(workspace),
+        COMMIT: _commit(workspace),
         "sim4seg.dvc_lock_sha256": file("dvc.lock"),
         "sim4seg.params_sha256": file("params.yaml"),
     }
@@ -135,15 +156,6 @@ def _save_pyfunc(model_dir: Path, folder: Path) -> None:
     )
 
 
-def _copy_evidence(workspace: Path, folder: Path, card: str) -> None:
-    folder.mkdir()
-    for name in (*REQUIRED, *OPTIONAL):
-        # Both the gate's report and its ticket are called gate_cot.json; the ticket is in the tags.
-        if name != TICKET and (workspace / name).is_file():
-            shutil.copyfile(workspace / name, folder / Path(name).name)
-    (folder / "model_card.md").write_text(card, encoding="utf-8")
-
-
 def _close_unfinished(store: Store, experiment: str, identity: str) -> None:
     """Runs that were killed before their version was made are marked; nothing refers to them."""
     for run in store.client.search_runs([experiment], f"tags.\"{IDENTITY}\" = '{identity}' and status = 'RUNNING'"):
@@ -151,7 +163,7 @@ def _close_unfinished(store: Store, experiment: str, identity: str) -> None:
 
 
 def _new_version(
-    store: Store, model_dir: Path, metrics: Mapping[str, Any], tags: dict[str, str], card: str
+    store: Store, model_dir: Path, metrics: Mapping[str, Any], splits: pd.DataFrame, tags: dict[str, str]
 ) -> ModelVersion:
     """Upload everything, then make the version: the last step, so that a version is always whole."""
     from mlflow.entities import Metric
@@ -163,7 +175,11 @@ def _new_version(
     run = client.create_run(experiment, tags=tags, run_name=tags[IDENTITY][:12])
     with tempfile.TemporaryDirectory() as scratch:
         _save_pyfunc(model_dir, Path(scratch) / "model")
-        _copy_evidence(store.workspace, Path(scratch) / EVIDENCE, card)
+        card = Path(scratch) / EVIDENCE / CARD
+        digests = gather(store.workspace, splits, card.parent)
+        text = model_card(store.name, tags, metrics)
+        card.write_text(text, encoding="utf-8")
+        digests[CARD] = digest_file(card)
         client.log_artifacts(run.info.run_id, scratch)
     figures = [Metric(key, value, run.info.start_time, 0) for key, value in _numbers(metrics, "")]
     client.log_batch(run.info.run_id, metrics=figures)
@@ -173,38 +189,42 @@ def _new_version(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     source = f"{run.info.artifact_uri}/model"
-    return client.create_model_version(store.name, source, run.info.run_id, tags=tags, description=card)
+    carried = {**tags, EVIDENCE_DIGESTS: json.dumps(digests, sort_keys=True)}
+    return client.create_model_version(store.name, source, run.info.run_id, tags=carried, description=text)
 
 
 def register_model(params: Register, model_dir: Path, out: Path, workspace: Path = Path()) -> Registration:
     """Register the model directory as a version and give it the alias ``candidate``.
 
-    A model with the same files and the same metrics is not registered again: its version is returned. Killed at any
+    A model with the same files, metrics and snapshot is not registered again: its version is returned. Killed at any
     moment, the same call finishes the work.
 
     Args:
         params: the ``register`` section.
         model_dir: what training wrote: safetensors, configuration, tokenizer.
         out: JSON file to write, ``{"name", "version", "digest"}``.
-        workspace: project folder with ``reports/``, ``data/gates/``, ``params.yaml``, ``dvc.lock``.
+        workspace: project folder with ``reports/``, ``data/``, ``params.yaml``, ``dvc.lock``, ``source.snapshot.json``.
 
     Raises:
-        RegistryError: a file that a version must carry is missing, or the store failed.
+        RegistryError: a file that a version must carry is missing, or the store refused.
+        Unreachable: the store is out of reach.
     """
     if not (model_dir / "config.json").is_file():
         raise RegistryError("there is no trained model", where=str(model_dir), remedy="run `dvc repro train`")
     read = {name: _read_json(workspace / name) for name in REQUIRED if name.endswith(".json")}
-    metrics = read["reports/metrics.json"]
+    for name in REQUIRED:
+        if not (workspace / name).is_file():
+            raise _missing(workspace / name, "there is no such file")
+    metrics, splits = read["reports/metrics.json"], read_splits(workspace / MANIFEST)
     digest = digest_directory(model_dir)
-    tags = _tags(digest, metrics, f"artifacts/{model_dir.resolve().name}", workspace)
-    card = model_card(params.name, tags, metrics)
+    tags = _tags(digest, metrics, splits, f"artifacts/{model_dir.resolve().name}", workspace)
     with locked(workspace):
         store = Store(params.name, workspace, create=True)
-        same = [version for version in store.versions() if version.tags.get(IDENTITY) == tags[IDENTITY]]
+        same = store.tagged(IDENTITY, tags[IDENTITY])
         with explained(store.uri):
-            version = same[0] if same else _new_version(store, model_dir, metrics, tags, card)
+            version = same[0] if same else _new_version(store, model_dir, metrics, splits, tags)
             store.client.set_terminated(str(version.run_id), "FINISHED")
-        store.weights(version)
+        store.weights(version, fresh=True)
         store.set_alias(CANDIDATE, version)
     registration = Registration(params.name, str(version.version), digest)
     write_json(out, {"name": registration.name, "version": registration.version, "digest": digest})

@@ -78,7 +78,7 @@ def find_version(uri: str, workspace: Path = Path()) -> Registered:
             f"{match['name']} has no {match['alias']} yet",
             where=store.uri,
             remedy={
-                CHAMPION: "promote a version: `python -m flows.promote`",
+                CHAMPION: "promote a version: `sim4seg promote`",
                 CANDIDATE: "register one: `dvc repro register`",
             }.get(match["alias"], f"use @{CHAMPION} or @{CANDIDATE}"),
         )
@@ -89,7 +89,7 @@ def resolve(uri: str | Path, workspace: Path = Path()) -> tuple[Path, str]:
     """The local model directory that ``uri`` names, and its version label.
 
     Args:
-        uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or a folder.
+        uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``s3://BUCKET/PREFIX/champion`` or a folder.
         workspace: project folder, for the local registry.
 
     Returns:
@@ -99,6 +99,10 @@ def resolve(uri: str | Path, workspace: Path = Path()) -> tuple[Path, str]:
         RegistryError: nothing of that name, or the stored files are not those that were registered.
     """
     text = str(uri)
+    if text.startswith("s3:/"):
+        from sim4seg.registry.export import fetch_exported
+
+        return fetch_exported(text, workspace)
     if not text.startswith("models:"):
         folder = Path(uri)
         if not folder.is_dir():

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sim4seg.comparison.differences import FIGURES, Comparison
 from sim4seg.config import Register
 from sim4seg.errors import RegistryError
+from sim4seg.registry.tags import CHANGES, NONE
 
 MODE = "single"
 """Scores without test-time scaling decide: they are what `predict` gives by default."""
-FIGURES = {"giou": "gIoU", "ciou": "cIoU", "acc": "Acc"}
 GATES = ("gate_data", "gate_cot")
+TINY = 1e-9
+"""So that a drop by just the margin passes, whatever the last bit of a sum."""
 
 
 def figure(metrics: Mapping[str, Any], *keys: str) -> float:
@@ -54,17 +57,40 @@ def not_above_baselines(metrics: Mapping[str, Any]) -> list[str]:
     return failed
 
 
-def worse_than_champion(params: Register, metrics: Mapping[str, Any], champion: Mapping[str, Any]) -> list[str]:
-    """Figures that lie more than ``register.margin`` below the champion's on the same test data."""
+def worse_than_champion(params: Register, comparison: Comparison) -> list[str]:
+    """Mean figures whose interval of the difference to the champion reaches below minus ``register.margin``."""
     failed = []
     for key, title in FIGURES.items():
-        value, other = figure(metrics, MODE, "mean", key), figure(champion, MODE, "mean", key)
-        if other - value > params.margin + 1e-9:  # six-digit figures, so that a drop by just the margin passes
+        found = comparison.mean[key]
+        if found.low is not None and -found.low > params.margin + TINY:
             failed.append(
-                f"mean {title} {value:.4f} is {other - value:.4f} below the champion's {other:.4f}; "
-                f"the margin is {params.margin:.4f}"
+                f"mean {title} {found.candidate:.4f} against the champion's {found.champion:.4f}: the difference may "
+                f"be as low as {found.low:+.4f}, {-found.low - params.margin:.4f} beyond the margin {params.margin:.4f}"
             )
     return failed
+
+
+def worse_in_a_subgroup(params: Register, comparison: Comparison) -> list[str]:
+    """Subgroups of at least ``subgroup_min`` cases that are worse than the champion by over ``subgroup_margin``."""
+    failed = []
+    for group in comparison.groups:
+        for key, title in FIGURES.items():
+            found = group.figures[key]
+            if group.n >= params.subgroup_min and -found.difference > params.subgroup_margin + TINY:
+                failed.append(
+                    f"{group.kind} {group.name} ({group.n} cases): {title} {found.candidate:.4f} is "
+                    f"{-found.difference:.4f} below the champion's {found.champion:.4f}; "
+                    f"the subgroup margin is {params.subgroup_margin:.4f}"
+                )
+    return failed
+
+
+def commit_not_clean(params: Register, commit: str) -> list[str]:
+    """A version that no commit tells the code of, where ``register.require_clean_commit`` asks for one."""
+    if not params.require_clean_commit or (commit != NONE and not commit.endswith(CHANGES)):
+        return []
+    why = "it was made outside git" if commit == NONE else "tracked files differed from its commit"
+    return [f"register.require_clean_commit: {why}"]
 
 
 def gates_not_passed(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:

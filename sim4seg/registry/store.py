@@ -5,48 +5,33 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim4seg.atomic import atomic_file
+from sim4seg.atomic import atomic_directory, atomic_file
 from sim4seg.digest import digest_directory
 from sim4seg.errors import RegistryError
 from sim4seg.offline import silence
+from sim4seg.registry.outages import explained, translated
+from sim4seg.registry.tags import HEAD, MODEL_DIGEST, WEIGHTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 EXPERIMENT = "sim4seg"
 CANDIDATE = "candidate"
 CHAMPION = "champion"
 
-IDENTITY = "sim4seg.identity"
-MODEL_DIGEST = "sim4seg.model_sha256"
-DATA_DIGEST = "sim4seg.data_sha256"
-WEIGHTS = "sim4seg.weights"
-"""Tag: where the model directory lies below the version's source."""
-
 EVIDENCE = "evidence"
 """Artifact folder of a run: what the version was made from and how it scored."""
-
-
-@contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Turn the store's own errors into :class:`RegistryError`."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise RegistryError(
-            f"the model registry failed: {str(error).splitlines()[0]}",
-            where=where,
-            remedy="check the address in MLFLOW_TRACKING_URI, or, for the local registry, mlflow.db and mlartifacts/",
-        ) from error
+ASSESSMENT = "assessment"
+"""Artifact folder of a run: how the version compared with the champion when it was decided on."""
 
 
 def registry_folder(workspace: Path) -> Path:
@@ -55,12 +40,18 @@ def registry_folder(workspace: Path) -> Path:
 
 
 @contextmanager
-def locked(workspace: Path) -> Iterator[None]:
-    """Hold the workspace's registry lock; waits for another process, and ends with this one however it dies."""
-    folder = registry_folder(workspace)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w", encoding="utf-8") as stream:
+def held(lock: Path) -> Iterator[None]:
+    """Hold a lock file; waits for another process, and ends with this one however it dies."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def locked(workspace: Path, name: str = ".lock") -> Iterator[None]:
+    """Hold the workspace's registry lock, or another one beside it."""
+    with held(registry_folder(workspace) / name):
         yield
 
 
@@ -71,6 +62,19 @@ def _create_database(database: Path) -> None:
     with atomic_file(database) as partial:
         uri = f"sqlite:///{partial}"
         MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments()
+
+
+def _address(workspace: Path) -> tuple[str, Path | None]:
+    """Address of the registry, and its file if it is one."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.resolve() / 'mlflow.db'}"
+    file = uri.removeprefix("sqlite:///").partition("?")[0]
+    return uri, Path(file) if uri.startswith("sqlite:///") else None
+
+
+def is_missing(workspace: Path) -> bool:
+    """Whether the registry is a local file that is not there yet."""
+    _, database = _address(workspace)
+    return database is not None and not database.is_file()
 
 
 class Store:
@@ -90,9 +94,9 @@ class Store:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.name, self.workspace = name, workspace.resolve()
-        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.workspace / 'mlflow.db'}"
-        database = Path(self.uri.removeprefix("sqlite:///").partition("?")[0])
-        missing = self.uri.startswith("sqlite:///") and not database.is_file()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.uri, database = _address(self.workspace)
+        missing = database is not None and not database.is_file()
         if missing and not create:
             raise RegistryError(
                 "there is no model registry here yet",
@@ -104,7 +108,7 @@ class Store:
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         with explained(self.uri):
-            if missing:
+            if missing and database is not None:
                 _create_database(database)
             self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
@@ -130,20 +134,31 @@ class Store:
                 if not token:
                     return sorted(found, key=lambda version: int(version.version))
 
+    def tagged(self, key: str, value: str) -> list[ModelVersion]:
+        """Versions that carry that tag, oldest first; one request, whatever the number of versions."""
+        with explained(self.uri):
+            found = self.client.search_model_versions(f"name = '{self.name}' and tags.`{key}` = '{value}'")
+            return sorted(found, key=lambda version: int(version.version))
+
     def version(self, number: int | str) -> ModelVersion:
         """One version.
 
         Raises:
             RegistryError: there is no such version; the message lists those there are.
         """
-        found = self.versions()
-        for version in found:
-            if str(version.version) == str(number):
-                return version
+        from mlflow.exceptions import MlflowException
+
+        with explained(self.uri):
+            try:
+                return self.client.get_model_version(self.name, str(number))
+            except MlflowException as error:
+                if error.error_code not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                    raise
+        listed = ", ".join(str(one.version) for one in self.versions())
         raise RegistryError(
             f"{self.name} has no version {number}",
             where=self.uri,
-            remedy=f"versions there are: {', '.join(str(v.version) for v in found) or 'none; register one first'}",
+            remedy=f"versions there are: {listed or 'none; register one first'}",
         )
 
     def alias(self, alias: str) -> ModelVersion | None:
@@ -155,12 +170,35 @@ class Store:
         except MlflowException as error:
             if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                 return None
-            raise RegistryError(f"the model registry failed: {error}", where=self.uri) from error
+            raise translated(error, self.uri) from error
 
     def set_alias(self, alias: str, version: ModelVersion) -> None:
         """Move ``alias`` to ``version``."""
         with explained(self.uri):
             self.client.set_registered_model_alias(self.name, alias, str(version.version))
+
+    def set_tag(self, version: ModelVersion, key: str, value: str) -> None:
+        """Set a tag of a version."""
+        with explained(self.uri):
+            self.client.set_model_version_tag(self.name, str(version.version), key, value)
+
+    def head(self) -> str | None:
+        """Hash of the last entry of the promotion log that is in force, as the registry keeps it."""
+        from mlflow.exceptions import MlflowException
+
+        with explained(self.uri):
+            try:
+                tags: dict[str, str] = dict(self.client.get_registered_model(self.name).tags)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+        return tags.get(HEAD)
+
+    def set_head(self, value: str) -> None:
+        """Keep the hash of the last entry of the promotion log."""
+        with explained(self.uri):
+            self.client.set_registered_model_tag(self.name, HEAD, value)
 
     def evidence(self, version: ModelVersion, name: str) -> Path:
         """Local path of an evidence file of ``version``, or of all with name ""; downloaded if the store is remote."""
@@ -168,29 +206,75 @@ class Store:
 
     def artifact(self, version: ModelVersion, path: str) -> Path:
         """Local path of a file or folder that was stored with ``version``; downloaded if the store is remote."""
-        with explained(f"{self.name} version {version.version}, {path}"):
-            return Path(self.client.download_artifacts(str(version.run_id), path))
+        from mlflow.artifacts import download_artifacts
 
-    def weights(self, version: ModelVersion) -> Path:
+        with explained(f"{self.name} version {version.version}, {path}"):
+            run = self.client.get_run(str(version.run_id))
+            return Path(
+                download_artifacts(
+                    artifact_uri=f"{run.info.artifact_uri}/{path}", tracking_uri=self.uri, dst_path=self._scratch(run)
+                )
+            )
+
+    def attach(self, version: ModelVersion, path: Path) -> None:
+        """Store a file with ``version`` below :data:`ASSESSMENT`."""
+        with explained(f"{self.name} version {version.version}, {path.name}"):
+            self.client.log_artifact(str(version.run_id), str(path), ASSESSMENT)
+
+    def weights(self, version: ModelVersion, *, fresh: bool = False) -> Path:
         """Local model directory of ``version``, checked against the digest it was registered with.
+
+        From a remote store it is downloaded once into ``work/registered/``.
+
+        Args:
+            fresh: check what the store holds now, not an earlier download.
 
         Raises:
             RegistryError: the files are missing or are not those that were registered.
         """
-        from mlflow.artifacts import download_artifacts
-
         where = f"{self.name} version {version.version}"
         tags: dict[str, Any] = dict(version.tags)
         if WEIGHTS not in tags or MODEL_DIGEST not in tags:
             raise RegistryError("not a version that Sim4Seg registered", where=where, remedy="choose another version")
-        with explained(where):
-            folder = Path(download_artifacts(artifact_uri=f"{version.source}/{tags[WEIGHTS]}", tracking_uri=self.uri))
-        digest = digest_directory(folder) if folder.is_dir() else "nothing"
-        if digest != tags[MODEL_DIGEST]:
-            raise RegistryError(
-                f"the stored weights are not those that were registered: SHA-256 {digest[:12]}, "
-                f"registered {tags[MODEL_DIGEST][:12]}",
-                where=str(folder),
-                remedy="do not use this version; restore the file from a backup, or register the model again",
-            )
-        return folder
+        expected = str(tags[MODEL_DIGEST])
+        uri = f"{version.source}/{tags[WEIGHTS]}"
+        if _is_local(uri):
+            with explained(where):
+                return _checked(_downloaded(uri, self.uri, None), expected)
+        kept = self.workspace / "work" / "registered" / expected[:16]
+        if fresh or not kept.is_dir() or digest_directory(kept) != expected:
+            with atomic_directory(kept) as partial, explained(where):
+                shutil.copytree(
+                    _checked(_downloaded(uri, self.uri, str(partial / "come")), expected), partial, dirs_exist_ok=True
+                )
+                shutil.rmtree(partial / "come")
+        return kept
+
+    def _scratch(self, run: Run) -> str | None:
+        """Folder for downloads, gone with this object; None where the files lie on this machine already."""
+        if _is_local(str(run.info.artifact_uri)):
+            return None
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="sim4seg-registry-")
+        return str(Path(self._folder.name) / str(run.info.run_id))
+
+
+def _is_local(uri: str) -> bool:
+    return uri.startswith(("/", "file:"))
+
+
+def _downloaded(uri: str, store: str, place: str | None) -> Path:
+    from mlflow.artifacts import download_artifacts
+
+    return Path(download_artifacts(artifact_uri=uri, tracking_uri=store, dst_path=place))
+
+
+def _checked(folder: Path, expected: str) -> Path:
+    digest = digest_directory(folder) if folder.is_dir() else "nothing"
+    if digest != expected:
+        raise RegistryError(
+            f"the stored weights are not those that were registered: SHA-256 {digest[:12]}, registered {expected[:12]}",
+            where=str(folder),
+            remedy="do not use this version; restore the file from a backup, or register the model again",
+        )
+    return folder

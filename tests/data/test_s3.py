@@ -19,9 +19,9 @@ from sim4seg.config import Base, Fetch
 from sim4seg.data.fetch import fetch
 from sim4seg.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from sim4seg.data.sources import open_source
-from sim4seg.data.sources.s3 import client, parse_uri
 from sim4seg.digest import digest_directory
 from sim4seg.errors import SourceError
+from sim4seg.storage.client import client, parse_uri
 from tests.data.pictures import generic
 
 SECRET = "planted-secret-0123456789"

@@ -15,9 +15,9 @@ from sim4seg.config import Base, Fetch
 from sim4seg.data.fetch import fetch
 from sim4seg.data.snapshot import write_snapshot
 from sim4seg.data.sources import open_source
-from sim4seg.data.sources.s3 import client
 from sim4seg.digest import digest_directory
 from sim4seg.errors import SourceError
+from sim4seg.storage.client import client
 from tests.data.pictures import generic
 from tests.data.test_s3 import free_port
 

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim4seg.config import Evaluate
+from sim4seg.config import Evaluate, Tts
 from sim4seg.errors import DataError
 from sim4seg.evaluation.batches import BatchStore
 from sim4seg.evaluation.cases import MODES, read_cases
-from sim4seg.evaluation.evaluate import Outputs, case_seed, score_manifest
+from sim4seg.evaluation.evaluate import Outputs, case_seed, score_manifest, scorer
 from sim4seg.evaluation.metrics import overlap
 from sim4seg.inference.tts import Candidate
 
@@ -107,7 +107,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_shape_of_the_metrics(tmp_path: Path) -> None:
     run(tmp_path, Rule())
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert set(metrics) == {"single", "tts", "tts_oracle", "baselines", "confidence"}
+    assert set(metrics) == {"single", "tts", "tts_oracle", "baselines", "confidence", "scorer"}
     for mode in MODES:
         assert set(metrics[mode]) == {"a", "b", "mean"}
         assert set(metrics[mode]["mean"]) == {"giou", "ciou", "dice", "acc", "n"}
@@ -115,6 +115,11 @@ def test_the_shape_of_the_metrics(tmp_path: Path) -> None:
         assert set(metrics["confidence"][mode]) == {"giou", "ciou", "dice", "acc"}
     assert set(metrics["baselines"]["centre_prior"]["mean"]) == {"giou", "ciou", "dice", "n"}
     assert set(metrics["baselines"]["majority_label"]["mean"]) == {"acc", "n"}
+
+
+def test_the_scorer_is_named_by_what_decides_a_single_answer() -> None:
+    assert scorer(Evaluate()) == scorer(Evaluate(tts=Tts(paths=3)))
+    assert scorer(Evaluate()) != scorer(Evaluate(max_new_tokens=100))
 
 
 def test_figures_equal_those_counted_by_hand(tmp_path: Path) -> None:

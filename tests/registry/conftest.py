@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
 from sim4seg.config import LossWeights, Region
@@ -23,10 +24,38 @@ def model_source(tmp_path_factory):
     return folder / "sim4seg"
 
 
-def scores(giou=0.6, ciou=0.6, acc=0.7):
+SCORER = "5" * 64
+MODALITIES = {"busi": "ultrasound", "tn3k": "ultrasound", "isic": "dermoscopy"}
+
+
+def case_table(giou, ciou, acc, n, first, group=None):
+    """Cases of three datasets that have just these figures; in every second case of ``group`` nothing is found."""
+    rows = []
+    for dataset in MODALITIES:
+        for index in range(n):
+            worse = group == dataset and index % 2
+            rows.append(
+                {
+                    "id": f"{dataset}{first + index:04d}",
+                    "dataset": dataset,
+                    "mode": "single",
+                    "iou": 0.0 if worse else giou,
+                    "dice": giou,
+                    "intersection": round(1000 * ciou),
+                    "union": 1000,
+                    "correct": index / n < acc,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def metrics_of(cases, scorer=SCORER):
+    ciou = cases["intersection"].sum() / cases["union"].sum()
+    mean = {"giou": cases["iou"].mean(), "ciou": ciou, "dice": 0.7, "acc": cases["correct"].mean(), "n": len(cases)}
     return {
-        "single": {"mean": {"giou": giou, "ciou": ciou, "dice": 0.7, "acc": acc, "n": 9}},
+        "single": {"mean": {key: round(float(value), 6) for key, value in mean.items()}},
         "baselines": {"centre_prior": {"mean": {"giou": 0.25}}, "majority_label": {"mean": {"acc": 0.4}}},
+        "scorer": scorer,
     }
 
 
@@ -43,8 +72,30 @@ class Workspace:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
 
-    def score(self, **figures):
-        self.write("reports/metrics.json", scores(**figures))
+    def score(self, giou=0.6, ciou=0.6, acc=0.7, scorer=SCORER, n=100, first=0, group=None):
+        """Write what evaluate writes, and a manifest whose test split those cases are."""
+        cases = case_table(giou, ciou, acc, n, first, group)
+        self.write("reports/metrics.json", metrics_of(cases, scorer))
+        cases.to_parquet(self.root / "reports/cases.parquet", index=False)
+        labels = ["benign" if index % 2 else "malignant" for index in range(len(cases))]
+        test = cases[["id", "dataset"]].assign(
+            split="test", modality=[MODALITIES[name] for name in cases["dataset"]], label=labels
+        )
+        train = test.head(5).assign(split="train", id=[f"t{index}" for index in range(5)])
+        (self.root / "data").mkdir(exist_ok=True)
+        pd.concat([train, test]).to_parquet(self.root / "data/manifest_cot.parquet", index=False)
+
+    def snapshot(self, key):
+        """Another snapshot of the source."""
+        entry = {"key": key, "size": 1, "sha256": "a" * 64}
+        self.write("source.snapshot.json", {"kind": "local", "objects": [entry]})
+
+    def add(self, params, **figures):
+        """Register the same weights with other figures: another version, its number."""
+        from sim4seg.registry import register_model
+
+        self.score(**figures)
+        return register_model(params, self.model, self.out, self.root).version
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +110,8 @@ def empty_database(tmp_path_factory):
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch, model_source, empty_database):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "SIM4SEG_REGISTRY_DIR", "SIM4SEG_EXPORT"):
+        monkeypatch.delenv(name, raising=False)
     shutil.copyfile(empty_database, tmp_path / "mlflow.db")
     shutil.copytree(model_source, tmp_path / "models/sim4seg")
     made = Workspace(tmp_path)
@@ -70,4 +122,5 @@ def workspace(tmp_path, monkeypatch, model_source, empty_database):
     made.write("params.yaml", "base: {seed: 17}\n")
     made.write("dvc.lock", "schema: '2.0'\n")
     made.write("reports/results.md", "| a |\n")
+    made.write("source.snapshot.json", {"kind": "phantoms"})
     return made

@@ -13,18 +13,20 @@ import pytest
 from PIL import Image
 
 from sim4seg.config import Floors, Register
-from sim4seg.digest import digest_directory
+from sim4seg.data.snapshot import Snapshot, snapshot_digest
+from sim4seg.digest import digest_directory, digest_file
 from sim4seg.errors import RegistryError
 from sim4seg.registry import history, promote, register_model, resolve, rollback
-from sim4seg.registry.store import IDENTITY, Store
+from sim4seg.registry.store import Store
+from sim4seg.registry.tags import IDENTITY
 
 PARAMS = Register()
+UNREAD = ["reports/cases.parquet", "data/manifest_cot.parquet"]
 
 
 def add(workspace, **figures):
     """Register the same weights with other figures: another version."""
-    workspace.score(**figures)
-    return register_model(PARAMS, workspace.model, workspace.out, workspace.root).version
+    return workspace.add(PARAMS, **figures)
 
 
 def test_a_version_carries_its_origin_and_is_the_candidate(workspace):
@@ -45,6 +47,11 @@ def test_a_version_carries_its_origin_and_is_the_candidate(workspace):
     assert run.data.metrics["single/mean/giou"] == 0.6
     for name in ("dvc.lock", "params.yaml", "gate_data.json", "gate_cot.json", "metrics.json", "results.md"):
         assert store.evidence(version, name).is_file()
+    splits = pd.read_parquet(store.evidence(version, "splits.parquet"))
+    assert list(splits.columns) == ["id", "split", "dataset", "modality", "label"] and len(splits) == 305
+    digests = json.loads(version.tags["sim4seg.evidence_sha256"])
+    assert {file.name: digest_file(file) for file in store.evidence(version, "").iterdir()} == digests
+    assert version.tags["sim4seg.snapshot_sha256"] == snapshot_digest(Snapshot(kind="phantoms"))
     assert "Not a medical device" in store.evidence(version, "model_card.md").read_text()
     stored = [path.suffix for path in (workspace.root / "mlartifacts").rglob("*") if path.is_file()]
     assert ".safetensors" in stored and ".pkl" not in stored
@@ -71,11 +78,13 @@ def test_a_run_that_was_killed_is_marked_and_not_counted(workspace, monkeypatch)
     def remember(self):
         experiment = real(self)
         if not add_identity:
+            from sim4seg.registry.evidence import read_splits
             from sim4seg.registry.registration import _tags
 
             tags = _tags(
                 digest_directory(workspace.model),
                 json.loads((workspace.root / "reports/metrics.json").read_text()),
+                read_splits(workspace.root / "data/manifest_cot.parquet"),
                 "artifacts/sim4seg",
                 workspace.root,
             )
@@ -89,16 +98,16 @@ def test_a_run_that_was_killed_is_marked_and_not_counted(workspace, monkeypatch)
     assert len(store.versions()) == 2
 
 
-@pytest.mark.parametrize("name", ["reports/metrics.json", "reports/gate_cot.json", "data/gates/gate_cot.json"])
+@pytest.mark.parametrize("name", ["reports/metrics.json", "reports/gate_cot.json", "data/gates/gate_cot.json", *UNREAD])
 def test_what_a_version_must_carry(workspace, name):
     (workspace.root / name).unlink()
     with pytest.raises(RegistryError, match="cannot register without"):
         register_model(PARAMS, workspace.model, workspace.out, workspace.root)
 
 
-def test_the_stored_model_answers_through_mlflow(workspace):
+def test_the_stored_model_answers_through_mlflow(workspace, monkeypatch):
     add(workspace)
-    mlflow.set_tracking_uri(f"sqlite:///{workspace.root / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.root / 'mlflow.db'}")
     model = mlflow.pyfunc.load_model("models:/sim4seg/1")
     picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (40, 56), dtype=np.uint8))
     picture.save(workspace.root / "a.png")
@@ -116,7 +125,7 @@ def test_first_champion_then_a_better_one_then_back(workspace):
     first = promote(PARAMS, workspace=workspace.root)
     assert (first.version, first.replaced, first.changed) == ("1", None, True)
     assert not promote(PARAMS, workspace=workspace.root).changed
-    add(workspace, giou=0.59)
+    add(workspace, giou=0.58)
     second = promote(PARAMS, workspace=workspace.root)
     assert (second.version, second.replaced) == ("2", "1")
     back = rollback(PARAMS, 1, "bad at night", workspace.root)
@@ -149,17 +158,6 @@ def test_every_failed_rule_is_listed_by_how_much(workspace):
     ):
         assert line in text
     assert history(workspace.root) == []
-
-
-def test_worse_than_the_champion_only_on_the_same_data(workspace):
-    add(workspace)
-    promote(PARAMS, workspace=workspace.root)
-    add(workspace, acc=0.6)
-    with pytest.raises(RegistryError, match=r"mean Acc 0\.6000 is 0\.1000 below the champion's 0\.7000"):
-        promote(PARAMS, workspace=workspace.root)
-    workspace.write("data/gates/gate_cot.json", {"passed": True, "data": "e" * 64})
-    add(workspace, acc=0.61)
-    assert "scored on other data" in promote(PARAMS, workspace=workspace.root).message
 
 
 def test_changed_weights_are_refused_everywhere(workspace):
@@ -195,15 +193,6 @@ def test_a_changed_log_is_noticed(workspace):
     log.write_text("\n".join(whole) + "\n" + first[:40])
     assert not promote(PARAMS, 2, workspace.root).changed
     assert len(history(workspace.root)) == 2
-
-
-def test_a_promotion_killed_between_log_and_alias_is_finished(workspace):
-    add(workspace)
-    promote(PARAMS, workspace=workspace.root)
-    Store("sim4seg", workspace.root).client.delete_registered_model_alias("sim4seg", "champion")
-    assert promote(PARAMS, workspace=workspace.root).version == "1"
-    assert len(history(workspace.root)) == 1
-    assert resolve("models:/sim4seg@champion", workspace.root)[1] == "sim4seg/1"
 
 
 def test_only_a_former_champion_is_rolled_back_to(workspace):

@@ -1,0 +1,152 @@
+"""Differences of two models' figures on paired cases: over all, with a bootstrap interval, and in each subgroup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sim4seg.comparison.pairs import CANDIDATE, CHAMPION, GROUPS
+
+FIGURES = {"giou": "gIoU", "ciou": "cIoU", "acc": "Acc"}
+RESAMPLES = 2000
+COVERAGE = 0.95
+SEED = 0
+"""Of the resamples: a constant, so that a comparison depends on the cases alone."""
+BLOCK = 2_000_000
+"""Drawn indices held in memory at a time."""
+DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of both models.
+
+    Attributes:
+        candidate, champion: fractions 0 to 1.
+        difference: candidate minus champion.
+        low, high: ends of the interval of the difference (95 %); None where none is computed.
+    """
+
+    candidate: float
+    champion: float
+    difference: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """The figures of one dataset, modality or label, over its cases together.
+
+    Attributes:
+        kind: one of :data:`sim4seg.comparison.pairs.GROUPS`.
+        name: of the group.
+        n: cases in it.
+        figures: by the keys of :data:`FIGURES`.
+    """
+
+    kind: str
+    name: str
+    n: int
+    figures: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same cases.
+
+    Attributes:
+        n: cases.
+        mean: unweighted means over datasets, as reported everywhere, with intervals; by the keys of :data:`FIGURES`.
+        groups: every subgroup, sorted by kind and name.
+    """
+
+    n: int
+    mean: dict[str, Difference]
+    groups: tuple[Group, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, fractions rounded to six digits."""
+        return _rounded(asdict(self))  # type: ignore[no-any-return]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, DIGITS) + 0.0  # no -0.0
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _arrays(rows: pd.DataFrame, model: str) -> NDArray[np.float64]:
+    """(4, n): iou, intersection, union, correct of one model. Pixel sums stay below 2^53, so doubles hold them."""
+    columns = [f"{name}{model}" for name in ("iou", "intersection", "union", "correct")]
+    return rows[columns].to_numpy(np.float64).T
+
+
+def _figures(sums: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """(3, ...): gIoU, cIoU, Acc from sums (4, ...) over n cases; cIoU is 1 where nothing was there or found."""
+    iou, intersection, union, correct = sums
+    ciou = np.where(union > 0, intersection / np.maximum(union, 1.0), 1.0)
+    return np.stack([iou / n, ciou, correct / n])
+
+
+def _resampled(rows: pd.DataFrame, index: int) -> NDArray[np.float64]:
+    """(3, RESAMPLES): differences of one dataset's figures, the same cases drawn for both models."""
+    count = len(rows)
+    both = np.stack([_arrays(rows, CANDIDATE), _arrays(rows, CHAMPION)])
+    rng = np.random.default_rng([SEED, index])
+    parts = []
+    for start in range(0, RESAMPLES, max(1, BLOCK // count)):
+        size = min(max(1, BLOCK // count), RESAMPLES - start)
+        drawn = rng.integers(0, count, size=(size, count))
+        first, second = (_figures(np.stack([row[drawn].sum(axis=1) for row in model]), count) for model in both)
+        parts.append(first - second)
+    return np.concatenate(parts, axis=1)
+
+
+def _point(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(3,) figures of candidate and champion over the rows together."""
+    first, second = (_figures(_arrays(rows, model).sum(axis=1), len(rows)) for model in (CANDIDATE, CHAMPION))
+    return first, second
+
+
+def _groups(pairs: pd.DataFrame) -> Iterator[Group]:
+    for kind in GROUPS:
+        for name, rows in pairs.groupby(kind, sort=True):
+            first, second = _point(rows)
+            figures = {
+                key: Difference(float(a), float(b), float(a - b))
+                for key, a, b in zip(FIGURES, first, second, strict=True)
+            }
+            yield Group(kind, str(name), len(rows), figures)
+
+
+def compare(pairs: pd.DataFrame) -> Comparison:
+    """Compare two models on paired cases.
+
+    The interval is a percentile bootstrap (Efron 1979) of the difference of the means over datasets: cases are drawn
+    with replacement within each dataset, for both models the same ones, so that what makes a case hard cancels out.
+
+    Args:
+        pairs: what :func:`sim4seg.comparison.pairs.pair` returns; not empty.
+    """
+    points, resamples = [], []
+    for index, (_, rows) in enumerate(pairs.groupby("dataset", sort=True)):
+        points.append(np.stack(_point(rows)))
+        resamples.append(_resampled(rows, index))
+    candidate, champion = np.mean(points, axis=0)
+    tail = (1 - COVERAGE) / 2
+    low, high = np.quantile(np.mean(resamples, axis=0), [tail, 1 - tail], axis=1)
+    mean = {
+        key: Difference(
+            float(candidate[i]), float(champion[i]), float(candidate[i] - champion[i]), float(low[i]), float(high[i])
+        )
+        for i, key in enumerate(FIGURES)
+    }
+    return Comparison(len(pairs), mean, tuple(_groups(pairs)))

@@ -1,0 +1,1 @@
+"""S3, or anything that speaks it: the only package that imports boto3."""
