@@ -211,7 +211,7 @@ class Register(Section):
     subgroup_min: Positive = 20
     """Smaller subgroups are shown, not judged: a few cases more or less right would decide."""
     require_clean_commit: bool = False
-    """Refuse versions made outside git, or from a work tree with changes other than the pipeline's own outputs."""
+    """Refuse versions that were made outside git, or while tracked files (dvc.lock among them) were not committed."""
     export: Annotated[str, Field(pattern=r"^(s3://[^/]+(/.*)?)?$")] = ""
     """s3://BUCKET/PREFIX to which each champion is copied; empty = nowhere. SIM4SEG_EXPORT wins over it."""
 

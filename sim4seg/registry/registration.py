@@ -76,10 +76,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _commit(workspace: Path) -> str:
-    """Git commit, with "+changes" if tracked files differ from it; "none" outside a work tree.
-
-    What the pipeline itself rewrites does not count: it goes with the version as evidence.
-    """
+    """Git commit, with "+changes" if tracked files differ from it; "none" outside a work tree."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -88,8 +85,7 @@ def _commit(workspace: Path) -> str:
 
     try:
         commit = git("rev-parse", "HEAD")
-        others = [f":(exclude){name}" for name in ("dvc.lock", "reports", "source.snapshot.json")]
-        return commit + (CHANGES if git("status", "--porcelain", "--untracked-files=no", "--", ".", *others) else "")
+        return commit + (CHANGES if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return NONE
 
