@@ -199,7 +199,7 @@ def test_history_promote_and_rollback_say_what_is_missing(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     assert "no promotion yet" in RUNNER.invoke(app, ["history"]).output
-    for command in (["promote"], ["rollback", "1"]):
+    for command in (["promote"], ["promote", "--decline", "--why", "x"], ["rollback", "1"]):
         refused = RUNNER.invoke(app, command)
         assert refused.exit_code != 0
         assert "error:" in refused.output
