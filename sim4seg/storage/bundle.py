@@ -93,9 +93,9 @@ def upload(place: Place, files: Mapping[str, Path], digests: Mapping[str, str]) 
         RegistryError: the store refuses, or gives back other bytes than it was given.
         Unreachable: the store is out of reach.
     """
+    store = client()
     for name in with_progress(sorted(files), "export", total=len(files)):
         with explained(f"{place}{name}", kind=RegistryError):
-            store = client()
             if _stored_digest(store, place, name) == digests[name]:
                 continue
             store.upload_file(str(files[name]), place.bucket, place.prefix + name)
@@ -116,12 +116,13 @@ def download(place: Place, digests: Mapping[str, str], out: Path) -> None:
         RegistryError: a file is missing or is not the one listed, or the store refuses.
         Unreachable: the store is out of reach.
     """
+    store = client()
     with atomic_directory(out) as partial:
         for name in with_progress(sorted(digests), "download", total=len(digests)):
             target = partial / safe_path(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             with explained(f"{place}{name}", ANSWERS, RegistryError):
-                client().download_file(place.bucket, place.prefix + name, str(target))
+                store.download_file(place.bucket, place.prefix + name, str(target))
             if digest_file(target) != digests[name]:
                 raise RegistryError(
                     "the file is not the one that was exported: its SHA-256 differs",

@@ -18,35 +18,64 @@ PARAMS = Register()
 LOG = "registry/promotions.jsonl"
 ROOT = Path(__file__).parents[2]
 
-PROMOTE = """
+NURSERY = """
 import os, signal, sys
 from pathlib import Path
+import mlflow, mlflow.artifacts, mlflow.tracking, sqlalchemy  # once, for all the children
 from sim4seg.config import Register
 from sim4seg.registry import journal, promote
 from sim4seg.registry.store import Store
 
-step, at = sys.argv[2], int(sys.argv[3])
-calls = 0
-
-def dying(owner, name, before):
+def die(owner, name, after):
     work = getattr(owner, name)
     def wrapped(*arguments, **named):
-        if before:
-            os.kill(os.getpid(), signal.SIGKILL)
-        work(*arguments, **named)
+        if after:
+            work(*arguments, **named)
         os.kill(os.getpid(), signal.SIGKILL)
     setattr(owner, name, wrapped)
 
-if step != "none":
-    dying(journal if step == "append" else Store, step, at == 0)
-print(promote(Register(), sys.argv[4], Path(sys.argv[1])).message)
+root = Path(sys.argv[1])
+
+def child(step, after):
+    if step != "none":
+        die(journal if step == "append" else Store, step, after)
+    (root / f"said-{os.getpid()}").write_text(promote(Register(), 2, root).message)
+    os._exit(0)
+
+for line in sys.stdin:
+    count, step, after = line.split()
+    pids = [os.fork()]
+    if pids[0] and count == "2":
+        pids.append(os.fork())
+    if 0 in pids:
+        child(step, after == "1")
+    print(*(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids), flush=True)
 """
+"""A process that makes processes: each line of its input says how many promote version 2, and where they are killed."""
 
 
-def run(workspace, step, at, version="2", **more):
-    command = [sys.executable, "-c", PROMOTE, str(workspace.root), step, str(at), version]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **more}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+class Nursery:
+    """Talks to one."""
+
+    def __init__(self, root):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", NURSERY, str(root)]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, count, step="none", after=0):
+        self.process.stdin.write(f"{count} {step} {after}\n")
+        self.process.stdin.flush()
+        return [int(code) for code in self.process.stdout.readline().split()]
+
+
+@pytest.fixture
+def nursery(workspace):
+    made = Nursery(workspace.root)
+    yield made
+    made.process.stdin.close()
+    made.process.wait()
 
 
 def two(workspace):
@@ -55,30 +84,32 @@ def two(workspace):
     workspace.add(PARAMS, giou=0.65)
 
 
-@pytest.mark.parametrize(
-    ("step", "at"), [("append", 0), ("append", 1), ("set_alias", 1), ("set_tag", 1), ("set_head", 0), ("set_head", 1)]
-)
-def test_killed_between_any_two_steps(workspace, step, at):
+STEPS = [("append", 0), ("append", 1), ("set_alias", 1), ("set_tag", 1), ("set_head", 0), ("set_head", 1)]
+"""Before or after which call the process is killed, in the order in which a promotion makes them."""
+
+
+def test_killed_between_any_two_steps(workspace, nursery):
     two(workspace)
-    child = run(workspace, step, at)
-    assert child.wait() == -signal.SIGKILL
-    child.communicate()
-    done = promote(PARAMS, workspace=workspace.root)
-    assert done.version == "2" and done.changed == ((step, at) != ("set_head", 1))
-    assert resolve("models:/sim4seg@champion", workspace.root)[1] == "sim4seg/2"
-    entries = history(workspace.root, PARAMS)
-    assert [(entry.action, entry.version) for entry in entries] == [("promote", "1"), ("promote", "2")]
     store = Store("sim4seg", workspace.root)
-    assert store.head() == entries[-1].hash
-    assert store.version(2).tags["sim4seg.decision"].startswith("promoted by")
+    expected = [("promote", "1")]
+    for step, after in STEPS:
+        assert nursery.ask(1, step, after) == [-signal.SIGKILL], step
+        done = promote(PARAMS, 2, workspace.root)
+        assert done.version == "2" and done.changed == ((step, after) != ("set_head", 1))
+        assert resolve("models:/sim4seg@champion", workspace.root)[1] == "sim4seg/2"
+        entries = history(workspace.root, PARAMS)
+        expected += [("promote", "2")]
+        assert [(entry.action, entry.version) for entry in entries] == expected, step
+        assert store.head() == entries[-1].hash
+        assert store.version(2).tags["sim4seg.decision"].startswith("promoted by")
+        rollback(PARAMS, 1, "again", workspace.root)
+        expected += [("rollback", "1")]
 
 
-def test_two_at_once(workspace):
+def test_two_at_once(workspace, nursery):
     two(workspace)
-    children = [run(workspace, "none", 0) for _ in range(2)]
-    said = [child.communicate() for child in children]
-    assert [child.returncode for child in children] == [0, 0], said
-    told = sorted(out for out, _ in said)
+    assert nursery.ask(2) == [0, 0]
+    told = sorted(file.read_text() for file in workspace.root.glob("said-*"))
     assert told[0].startswith("promoted sim4seg version 2, in place of version 1")
     assert "version 2 is the champion already" in told[1]
     assert len(history(workspace.root, PARAMS)) == 2
