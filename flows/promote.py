@@ -1,21 +1,181 @@
-"""Promote the candidate, or the version named, to champion: ``python -m flows.promote [--version N]``."""
+"""From candidate to champion: at once by the rules, or after somebody was asked.
+
+``python -m flows.promote [--version N]`` promotes now, if the rules allow it. The flow ``sim4seg-promotion`` is what
+`flows.serve` offers for approvals: it shows the comparison and waits, suspended, for an answer from Prefect's page.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import Any
 
-from sim4seg.config import load_params
-from sim4seg.errors import Sim4SegError
-from sim4seg.offline import silence
+from flows.prefect_home import configure
+
+configure(server=True)
+
+from prefect import flow  # noqa: E402
+from prefect.artifacts import create_markdown_artifact  # noqa: E402
+from prefect.client.orchestration import get_client  # noqa: E402
+from prefect.client.schemas.filters import (  # noqa: E402
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType  # noqa: E402
+from prefect.deployments import run_deployment  # noqa: E402
+from prefect.flow_runs import suspend_flow_run  # noqa: E402
+from prefect.input import RunInput  # noqa: E402
+from prefect.states import Completed  # noqa: E402
+from pydantic import Field  # noqa: E402
+
+from flows.notification import notify  # noqa: E402
+from flows.step import Retries, StepFailed, failed, run_step  # noqa: E402
+from flows.workspace import workspace_tag  # noqa: E402
+from sim4seg.config import Params, load_params  # noqa: E402
+from sim4seg.errors import Sim4SegError  # noqa: E402
+
+NAME = "sim4seg-promotion"
+DEPLOYMENT = "approval"
+AWAITING = "AwaitingApproval"
+OPEN = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
+
+
+class Approval(RunInput):
+    """What an approver is asked."""
+
+    promote: bool = Field(description="Make this version the champion?")
+    who: str = Field(description="Your name, for the promotion log.", min_length=1)
+    why: str = Field(default="", description="Reason, for the promotion log.")
+
+
+def _comparison(params: Params, version: int, data: Path) -> Any:
+    from sim4seg.registry import assess
+
+    found = assess(params.register_, version, data=data)
+    create_markdown_artifact(found.markdown(), key=f"sim4seg-version-{version}", description="Against the champion")
+    return found
+
+
+def _promote(params: Params, version: int, data: Path, who: str = "", why: str = "") -> State[Any]:
+    """Promote by the rules; a refusal is an outcome, not a failure of the run."""
+    from sim4seg.registry import NotPromoted, promote
+
+    try:
+        done = promote(params.register_, version, data=data, who=who or None, why=why)
+    except NotPromoted as error:
+        return Completed(name="NotPromoted", message=error.what)
+    return Completed(name="Promoted", message=done.message)
+
+
+def _waiting(version: int) -> list[FlowRun]:
+    """Approval flow runs for that version in this workspace that are not over."""
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[NAME])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(OPEN))),
+                tags=FlowRunFilterTags(all_=[workspace_tag()]),
+            ),
+        )
+    return [run for run in runs if run.parameters.get("version") == version]
+
+
+def _deployment() -> str | None:
+    """Name of this workspace's approval deployment, if `flows.serve` or a worker offers one."""
+    with get_client(sync_client=True) as client:
+        found = client.read_deployments(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[NAME])),
+            deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[DEPLOYMENT])),
+        )
+    return f"{NAME}/{DEPLOYMENT}" if any(workspace_tag() in one.tags for one in found) else None
+
+
+def _ask(params: Params, version: int, data: Path) -> State[Any]:
+    found = _comparison(params, version, data)
+    if found.failed:
+        return _promote(params, version, data)
+    by_hand = f"`sim4seg promote --version {version} --data {data}`, or with --decline --why REASON"
+    name = _deployment()
+    if name and not _waiting(version):
+        parameters = {"version": version, "data": str(data)}
+        run_deployment(name, parameters=parameters, timeout=0, as_subflow=False, tags=[workspace_tag()])
+    where = f"resume the flow run {NAME} in Prefect's page, or " if name else ""
+    return Completed(name=AWAITING, message=f"version {version} meets the rules; {where}{by_hand}")
+
+
+def decide(params: Params, version: int, policy: str, data: Path, retries: Retries) -> State[Any]:
+    """Promote ``version`` or ask, as ``policy`` says.
+
+    Args:
+        data: project folder with the shards and the manifest, for scoring the champion again.
+
+    Raises:
+        StepFailed: it could not be done.
+    """
+    print(f"deciding on version {version}, policy {policy}", flush=True)
+    work = _promote if policy == "auto" else _ask
+    return run_step("promotion", lambda: _Outcome(work(params, version, data)), retries).state
+
+
+class _Outcome:
+    """Keeps an outcome's state from being taken for that of the step."""
+
+    def __init__(self, state: State[Any]) -> None:
+        self.state = state
+
+
+def _decided(params: Params, version: int) -> str:
+    from sim4seg.registry import decision
+
+    return decision(params.register_, version)
+
+
+@flow(name=NAME, persist_result=True, log_prints=True, on_completion=[notify], on_failure=[notify], on_crashed=[notify])
+def promotion(version: int, data: str = ".") -> State[Any]:
+    """Show how ``version`` compares with the champion, and wait for somebody to decide.
+
+    Args:
+        version: of the registered model.
+        data: project folder with the shards and the manifest, for scoring the champion again.
+    """
+    try:
+        params = load_params()
+        decided = _decided(params, version)
+        if decided:
+            return Completed(name="Decided", message=f"version {version} was dealt with elsewhere: {decided}")
+        comparison = _comparison(params, version, Path(data))
+        answer = suspend_flow_run(
+            wait_for_input=Approval.with_initial_data(description=comparison.markdown()),
+            timeout=int(params.retrain.approval_days * 86400),
+            key=f"version-{version}",
+        )
+        return _answered(params, version, Path(data), answer)
+    except StepFailed as error:
+        return error.state
+    except Sim4SegError as error:
+        return failed(error)
+
+
+def _answered(params: Params, version: int, data: Path, answer: Approval) -> State[Any]:
+    from sim4seg.registry import decline
+
+    if answer.promote:
+        return _promote(params, version, data, answer.who, answer.why)
+    return Completed(name="Declined", message=decline(params.register_, version, answer.who, answer.why).message)
 
 
 def main() -> int:
     """Exit code 0, or 1 if a rule failed."""
-    parser = argparse.ArgumentParser(prog="python -m flows.promote", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m flows.promote", description="Promote now, if the rules allow it.")
     parser.add_argument("--version", type=int, help="version to promote; default: the candidate")
     version = parser.parse_args().version
-    silence()
     from sim4seg.registry import promote
 
     try:

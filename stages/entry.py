@@ -10,10 +10,12 @@ from typing import NoReturn
 from sim4seg.config import Params, load_params
 from sim4seg.errors import Sim4SegError, explain_disk_full
 from sim4seg.offline import silence
+from sim4seg.parent import end_with_parent
 
 
 def run(stage: str, work: Callable[[Params], None]) -> None:
     """Run ``work`` with the checked parameters and end the process: 0, or the exit code of a Sim4SegError."""
+    end_with_parent()
     silence()
     logging.basicConfig(level=logging.INFO, format=f"{stage}: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "alembic", "mlflow.store", "great_expectations"):

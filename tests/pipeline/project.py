@@ -14,7 +14,10 @@ import yaml
 from flows.graph import read_graph
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("sim4seg", "stages", "flows", "dvc.yaml", "params.yaml", "source.snapshot.json", ".dvcignore", ".gitignore")
+COPIED = (
+    "sim4seg", "stages", "flows", "dvc.yaml", "params.yaml", "prefect.yaml", "source.snapshot.json", ".dvcignore",
+    ".gitignore",
+)  # fmt: skip
 SMALL: dict[str, Any] = {
     "base": {"workers": 1},
     "fetch": {"phantoms": {"train": 5, "val": 2, "test": 2, "size": 96}},

@@ -1,0 +1,111 @@
+"""How long a scheduled run takes to find that nothing is new, on a large bucket.
+
+    python benchmarks/tick.py                    100,000 objects
+    python benchmarks/tick.py --objects 10000
+
+Starts an S3 store on loopback, fills a versioned bucket with small objects, records a version as made from that snapshot
+and runs `python -m flows.retrain`: process start, an embedded Prefect server, the listing, the look-up. Prints one JSON
+object. Filling takes some minutes, the run itself is what is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infra.identities import ADMIN, secret_name
+from infra.local.stack import Stack
+from sim4seg.config import Register, load_params
+from sim4seg.data.snapshot import snapshot_digest
+from sim4seg.data.sources import open_source
+from sim4seg.registry.store import Store
+from sim4seg.registry.tags import DECISION, SNAPSHOT_DIGEST
+
+ROOT = Path(__file__).resolve().parents[1]
+ADDRESS = "s3://data/studies"
+
+
+def fill(stack: Stack, count: int) -> None:
+    """Put ``count`` small objects under the prefix, eight at a time."""
+    store = stack.s3(ADMIN)
+    store.create_bucket(Bucket="data")
+    store.put_bucket_versioning(Bucket="data", VersioningConfiguration={"Status": "Enabled"})
+
+    def put(number: int) -> None:
+        store.put_object(Bucket="data", Key=f"studies/Kvasir-SEG/images/{number:07d}.jpg", Body=b"%d" % number)
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(put, range(count)):
+            pass
+
+
+def clone(folder: Path) -> None:
+    """A clone of the committed project whose source is the bucket."""
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
+    file = folder / "params.yaml"
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    values["fetch"] |= {"source": "s3", "root": ADDRESS}
+    file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    who = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
+    subprocess.run(["git", *who, "commit", "-qam", "Source"], cwd=folder, check=True)
+
+
+def record_version(folder: Path) -> int:
+    """A version that says it was made from what is in the bucket now; how many objects that is."""
+    params = load_params(folder / "params.yaml")
+    snapshot = open_source(params.base, params.fetch).take_snapshot()
+    store = Store(Register().name, folder, create=True)
+    store.client.create_registered_model(store.name)
+    tags = {SNAPSHOT_DIGEST: snapshot_digest(snapshot), DECISION: "promoted"}
+    store.client.create_model_version(store.name, (folder / "none").as_uri(), tags=tags)
+    return len(snapshot.objects)
+
+
+def tick(folder: Path) -> dict[str, Any]:
+    """Seconds and last line of one run."""
+    begun = time.monotonic()
+    command = [sys.executable, "-m", "flows.retrain"]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    seconds = time.monotonic() - begun
+    if done.returncode or "UpToDate" not in done.stdout:
+        sys.exit(done.stdout + done.stderr)
+    return {"seconds": round(seconds, 1), "said": done.stdout.strip().splitlines()[-1]}
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--objects", type=int, default=100_000)
+    count = parser.parse_args().objects
+    with tempfile.TemporaryDirectory() as scratch:
+        stack = Stack(Path(scratch) / "stack")
+        store = stack["s3"]
+        store.start()
+        try:
+            os.environ |= {
+                "AWS_ENDPOINT_URL": stack.endpoint,
+                "AWS_ACCESS_KEY_ID": ADMIN,
+                "AWS_SECRET_ACCESS_KEY": stack.secrets[secret_name(ADMIN)],
+                "AWS_DEFAULT_REGION": "us-east-1",
+            }
+            fill(stack, count)
+            clone(Path(scratch) / "project")
+            found = record_version(Path(scratch) / "project")
+            print(json.dumps({"objects": found, **tick(Path(scratch) / "project")}, indent=2))
+        finally:
+            store.kill()
+
+
+if __name__ == "__main__":
+    main()
