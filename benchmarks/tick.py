@@ -3,9 +3,9 @@
     python benchmarks/tick.py                    100,000 objects
     python benchmarks/tick.py --objects 10000
 
-Starts an S3 store on loopback, fills a versioned bucket with small objects, records a version as made from that snapshot
-and runs `python -m flows.retrain`: process start, an embedded Prefect server, the listing, the look-up. Prints one JSON
-object. Filling takes some minutes, the run itself is what is timed.
+Starts an S3 store on loopback, fills a versioned bucket with small objects, records a version as made from that
+snapshot and runs `python -m flows.retrain`: process start, an embedded Prefect server, the listing, the look-up. Prints
+one JSON object. Filling takes some minutes, the run itself is what is timed.
 """
 
 from __future__ import annotations

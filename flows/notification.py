@@ -16,16 +16,16 @@ VARIABLE = "SIM4SEG_NOTIFY"
 QUIET = {"UpToDate", "Skipped"}
 
 
-def notify(flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+async def notify(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """State hook: send the state's message, if a block is named. A notification that fails fails no run."""
     slug = os.environ.get(VARIABLE)
     if not slug or state.name in QUIET:
         return
     try:
-        block = Block.load(slug, _sync=True)
+        block: Any = await Block.aload(slug)
         if not isinstance(block, NotificationBlock):
             raise TypeError(f"{slug} is no notification block")
-        block.notify(str(state.message or state.name), subject=f"{flow.name}: {state.name}")
+        await block.notify(str(state.message or state.name), subject=f"{flow.name}: {state.name}")
     except Exception as error:
         # Whatever the block's own library raises: the run's outcome matters more than word of it.
         get_logger("sim4seg").warning("no notification was sent by %s: %s", slug, error)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from sim4seg.offline import silence
 
-
 PATIENT = {
     # Each try waits twice as long as the one before: about eight minutes in all, a restart of the server.
     "PREFECT_CLIENT_MAX_RETRIES": "8",

@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flows.prefect_home import configure
 
@@ -44,6 +44,9 @@ from sim4seg.data.snapshot import Snapshot, read_snapshot, snapshot_digest, writ
 from sim4seg.errors import GateRefused, Sim4SegError  # noqa: E402
 from sim4seg.lineage.worktree import environment, remove_worktree  # noqa: E402
 
+if TYPE_CHECKING:
+    from sim4seg.registry import Known
+
 NAME = "sim4seg-retrain"
 REGISTER = "register"
 SNAPSHOT = "source.snapshot.json"
@@ -56,13 +59,25 @@ def _take_snapshot(params: Params) -> Snapshot:
     return open_source(params.base, params.fetch).take_snapshot()
 
 
-def _known_version(params: Params, digest: str) -> Any:
+def _known_version(params: Params, digest: str) -> Known | None:
     from sim4seg.registry import find_version
 
     return find_version(params.register_, digest)
 
 
-def _build(params: Params, snapshot: Snapshot, digest: str, force: bool, limits: Limits) -> tuple[Branch, str]:
+def _registered(params: Params, digest: str) -> int:
+    """The version that the stage has just registered."""
+    found = _known_version(params, digest)
+    if found is None:
+        raise Sim4SegError(
+            "the registered version is not in the registry that this flow uses",
+            where="MLFLOW_TRACKING_URI",
+            remedy="see the output of the stage register: which registry did it use?",
+        )
+    return found.number
+
+
+def _build(params: Params, snapshot: Snapshot, digest: str, force: bool, limits: Limits) -> tuple[Branch, int]:
     """The stages in the branch's worktree, committed, pushed, registered; the branch and the version."""
     retries = limits.retries
     branch = run_step("worktree", lambda: open_branch(Path(), digest), retries)
@@ -79,7 +94,7 @@ def _build(params: Params, snapshot: Snapshot, digest: str, force: bool, limits:
     run_stages(dvc, [REGISTER], force, limits)
     run_step("commit", lambda: commit(branch, f"Register the model of snapshot {digest[:12]}"), retries)
     _push(params, branch, retries)
-    return branch, run_step("version", lambda: _known_version(params, digest), retries)
+    return branch, run_step("version", lambda: _registered(params, digest), retries)
 
 
 def _push(params: Params, branch: Branch, retries: Retries) -> None:
@@ -101,11 +116,11 @@ def _retrain(params: Params, force: bool, policy: Policy) -> State[Any]:
             name="UpToDate",
             message=f"up to date: version {version.number} was made from this snapshot, {version.decision}",
         )
-    branch, version = _build(params, snapshot, digest, force, limits)
+    branch, number = _build(params, snapshot, digest, force, limits)
     results = branch.tree / "reports/results.md"
     if results.is_file():
         create_markdown_artifact(results.read_text(encoding="utf-8"), key="sim4seg-results", description=branch.name)
-    state = decide(params, version.number, policy, branch.tree, retries)
+    state = decide(params, number, policy, branch.tree, retries)
     if state.name != AWAITING:  # who approves may want the champion scored again on these data
         run_step("close", lambda: close_branch(branch))
     return state

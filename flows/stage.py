@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from flows.dvc_runner import DvcRunner, StageFailed
@@ -63,6 +64,10 @@ def run_stage(dvc: DvcRunner, stage: str, force: bool = False, seconds: float | 
         ) from error
 
 
+def _run_in_time(dvc: DvcRunner, stage: str, force: bool, limits: Limits) -> None:
+    run_stage(dvc, stage, force, limits.seconds())
+
+
 def run_stages(dvc: DvcRunner, stages: Sequence[str], force: bool = False, limits: Limits | None = None) -> None:
     """Those of ``stages`` that are due, in order; a stage that is unchanged, with all it depends on, is not started.
 
@@ -77,4 +82,4 @@ def run_stages(dvc: DvcRunner, stages: Sequence[str], force: bool = False, limit
             continue
         print(f"[{number}/{len(graph)}] {stage}{'' if stage in due else ': up to date'}", flush=True)
         if stage in due:
-            run_step(stage, lambda stage=stage: run_stage(dvc, stage, force, limits.seconds()), limits.retries)
+            run_step(stage, partial(_run_in_time, dvc, stage, force, limits), limits.retries)

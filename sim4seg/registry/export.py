@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 POINTER = "champion/current.json"
 MANIFEST = "manifest.json"
 SETTING = "SIM4SEG_EXPORT"
+PROFILE = "SIM4SEG_EXPORT_PROFILE"
+"""Environment variable: profile of the AWS credentials file for the export, which needs other rights than fetch."""
 FOLDER = re.compile(r"versions/[0-9]+-[0-9a-f]{12}/")
 
 
@@ -60,7 +63,7 @@ def export_champion(params: Register, store: Store) -> str | None:
     from sim4seg.storage.bundle import Place
     from sim4seg.storage.client import parse_uri
 
-    place = Place(*parse_uri(address, f"register.export or {SETTING}"))
+    place = Place(*parse_uri(address, f"register.export or {SETTING}"), os.environ.get(PROFILE) or None)
     with locked(store.workspace, ".export.lock"):
         champion = store.alias(CHAMPION)
         try:
@@ -75,7 +78,7 @@ def export_champion(params: Register, store: Store) -> str | None:
 
 def _export(store: Store, champion: ModelVersion, place: Place) -> bool:
     """Upload, then switch; False if the pointer names this version already."""
-    from sim4seg.storage.bundle import Place, read_small, upload, write_small
+    from sim4seg.storage.bundle import read_small, upload, write_small
 
     digest = str(champion.tags[MODEL_DIGEST])
     folder = f"versions/{champion.version}-{digest[:12]}/"
@@ -90,7 +93,7 @@ def _export(store: Store, champion: ModelVersion, place: Place) -> bool:
         listed = Path(scratch) / MANIFEST
         listed.write_bytes(manifest)
         digests[MANIFEST] = digest_file(listed)
-        upload(Place(place.bucket, place.prefix + folder), {**files, MANIFEST: listed}, digests)
+        upload(replace(place, prefix=place.prefix + folder), {**files, MANIFEST: listed}, digests)
     write_small(place, POINTER, _bytes({**known, "manifest_sha256": digests[MANIFEST]}))
     return True
 

@@ -29,10 +29,11 @@ ANSWERS: Answers = {code: ("there is no such object", "check the address") for c
 
 @dataclass(frozen=True)
 class Place:
-    """A bucket and a prefix in it, "" or ending in a slash."""
+    """A bucket and a prefix in it, "" or ending in a slash; ``profile`` of the AWS credentials file, None = none."""
 
     bucket: str
     prefix: str
+    profile: str | None = None
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}"
@@ -51,7 +52,7 @@ def read_small(place: Place, name: str) -> bytes | None:
     """
     with explained(f"{place}{name}", kind=RegistryError):
         try:
-            body = client().get_object(**place.at(name))["Body"]
+            body = client(place.profile).get_object(**place.at(name))["Body"]
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in ABSENT:
                 return None
@@ -65,7 +66,7 @@ def read_small(place: Place, name: str) -> bytes | None:
 def write_small(place: Place, name: str, data: bytes) -> None:
     """Put an object, replacing the one there in one step."""
     with explained(f"{place}{name}", kind=RegistryError):
-        client().put_object(**place.at(name), Body=data, ContentType="application/json")
+        client(place.profile).put_object(**place.at(name), Body=data, ContentType="application/json")
 
 
 def _stored_digest(store: Any, place: Place, name: str) -> str | None:
@@ -93,7 +94,7 @@ def upload(place: Place, files: Mapping[str, Path], digests: Mapping[str, str]) 
         RegistryError: the store refuses, or gives back other bytes than it was given.
         Unreachable: the store is out of reach.
     """
-    store = client()
+    store = client(place.profile)
     for name in with_progress(sorted(files), "export", total=len(files)):
         with explained(f"{place}{name}", kind=RegistryError):
             if _stored_digest(store, place, name) == digests[name]:
@@ -116,7 +117,7 @@ def download(place: Place, digests: Mapping[str, str], out: Path) -> None:
         RegistryError: a file is missing or is not the one listed, or the store refuses.
         Unreachable: the store is out of reach.
     """
-    store = client()
+    store = client(place.profile)
     with atomic_directory(out) as partial:
         for name in with_progress(sorted(digests), "download", total=len(digests)):
             target = partial / safe_path(name)

@@ -21,6 +21,7 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
     InvalidProxiesConfigError,
+    ProfileNotFound,
     ResponseStreamingError,
     SSLError,
 )
@@ -72,11 +73,14 @@ def parse_uri(uri: str, where: str = "fetch.root or SIM4SEG_SOURCE_ROOT") -> tup
     return bucket, f"{prefix}/" if prefix else ""
 
 
-def client() -> Any:
+def client(profile: str | None = None) -> Any:
     """A client for the store that the environment names.
 
+    Args:
+        profile: of the AWS credentials file; None = what the environment says.
+
     Raises:
-        SourceError: the address in the environment is none.
+        SourceError: the address in the environment is none, or there is no such profile.
     """
     own = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     config = Config(
@@ -89,7 +93,11 @@ def client() -> Any:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ("us-east-1" if own else None)
     try:
         # A session of its own: the default one remembers credentials that the environment had earlier.
-        return boto3.Session().client("s3", config=config, region_name=region)
+        return boto3.Session(profile_name=profile).client("s3", config=config, region_name=region)
+    except ProfileNotFound as error:
+        raise SourceError(
+            f"the store cannot be used: {error}", where="AWS_SHARED_CREDENTIALS_FILE", remedy="add it, or name another"
+        ) from error
     except ValueError as error:
         raise SourceError(
             f"the store cannot be used: {error}", where="AWS_ENDPOINT_URL", remedy="write http(s)://HOST:PORT"

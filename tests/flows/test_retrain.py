@@ -51,8 +51,8 @@ def test_killed_then_promoted_then_up_to_date(project: Project) -> None:
     os.kill(child.pid, signal.SIGKILL)  # only the flow: DVC and the stage under it must end by themselves
     child.communicate()
     time.sleep(1)
-    at_work = subprocess.run(["pgrep", "-f", "stages\\.|flows.dvc_child"], capture_output=True, text=True).stdout.split()
-    mine = [pid for pid in at_work if _works_in(pid, project.folder)]
+    found = subprocess.run(["pgrep", "-f", "stages\\.|flows.dvc_child"], capture_output=True, text=True)
+    mine = [pid for pid in found.stdout.split() if _works_in(pid, project.folder)]
     assert not mine, "a stage works on for nobody"
     branches = git(project.folder, "branch", "--list", "retrain/*").split()
 
@@ -69,7 +69,7 @@ def test_killed_then_promoted_then_up_to_date(project: Project) -> None:
 
 def _works_in(pid: str, folder: Path) -> bool:
     try:
-        return Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(folder)
+        return Path(f"/proc/{pid}/cwd").readlink().is_relative_to(folder)
     except OSError:
         return False
 

@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
     "gate_data": {"max_label_share": 1.0, "min_rows": 4},
     "train": {"epochs": 1.0, "word_dropout": 0.0},
     "evaluate": {"tts": {"paths": 1, "perturbations": 1}},
-    "register": {"beat_baselines": False, "margin": 1.0},
+    "register": {"beat_baselines": False, "margin": 1.0, "subgroup_margin": 1.0},
     "retrain": {"git_remote": "origin", "retries": 2, "retry_seconds": 1.0},
 }
 """A few training steps make no model that is better by rules; what is tested is the road."""
