@@ -107,6 +107,24 @@ def test_what_was_uploaded_comes_back(store, tmp_path):
     assert again.read_bytes() == file.read_bytes()
 
 
+@pytest.mark.parametrize("versions", [False, True])
+def test_objects_of_a_snapshot_are_checked_where_they_are(store, tmp_path, versions):
+    if versions:
+        store.put_bucket_versioning(Bucket=store.bucket, VersioningConfiguration={"Status": "Enabled"})
+    generic(tmp_path / "source")
+    upload(store, tmp_path / "source")
+    params, file = taken(store, tmp_path)
+    source, snapshot = open_source(Base(), params), read_snapshot(file)
+    assert list(source.check(snapshot)) == []
+    first, second = (entry.key for entry in snapshot.objects[:2])
+    store.put_object(Bucket=store.bucket, Key=f"studies/{first}", Body=b"other")
+    store.delete_object(Bucket=store.bucket, Key=f"studies/{second}")
+    assert list(source.check(snapshot)) == ([] if versions else [f"{first} has changed", f"{second} is missing"])
+    store.delete_object(Bucket=store.bucket, Key=f"studies/{first}", VersionId=snapshot.objects[0].version or "null")
+    if versions:
+        assert list(source.check(snapshot)) == [f"{first} is missing"]
+
+
 def test_listings_longer_than_a_page(store, tmp_path):
     for number in range(1005):
         store.put_object(Bucket=store.bucket, Key=f"generic/images/{number:04d}.png", Body=b"x")

@@ -115,6 +115,9 @@ def test_a_bucket_as_dvc_remote(project, store, tmp_path):
         lock = parse_lock((clone / "dvc.lock").read_bytes(), "")
         outs = {path: md5 for stage in lock.values() for path, md5 in stage.outs.items()}
         assert {path for path, md5 in outs.items() if dvc_digest(clone / path) != md5} == {"data/raw"}
+        source = {**os.environ, "SIM4SEG_SOURCE_ROOT": str(project.folder / "raw")}
+        again = subprocess.run([*dvc, "repro", "evaluate"], cwd=clone, env=source, capture_output=True, text=True)
+        assert re.findall(r"> python stage.py (\w+)", again.stdout) == ["fetch"], again.stdout + again.stderr
         project.forget(".dvc/cache")
         result, said = reproduced(project, code=0)
     finally:
