@@ -48,6 +48,14 @@ def _make_bucket(store: Any, bucket: str) -> None:
             raise
 
 
+def probe(endpoint: str, key: str, secret: str) -> None:
+    """Keep an object and read it again."""
+    store = client(endpoint, key, secret)
+    _make_bucket(store, PROBE)
+    store.put_object(Bucket=PROBE, Key="probe", Body=b"ready")
+    store.get_object(Bucket=PROBE, Key="probe")["Body"].read()
+
+
 def create_buckets(store: Any) -> None:
     """The stack's buckets; those of studies and champions keep old versions."""
     for bucket in BUCKETS:
@@ -74,12 +82,6 @@ def object_store(
     write_private(config, json.dumps(identities(secrets), indent=1))
     endpoint = f"http://127.0.0.1:{ports['s3']}"
 
-    def probe() -> None:
-        store = client(endpoint, ADMIN, secrets[secret_name(ADMIN)])
-        _make_bucket(store, PROBE)
-        store.put_object(Bucket=PROBE, Key="probe", Body=b"ready")
-        store.get_object(Bucket=PROBE, Key="probe")["Body"].read()
-
     command = [
         _weed(), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         *(f"-{part}.port={ports[part]}" for part in ("master", "volume", "filer")),
@@ -91,4 +93,11 @@ def object_store(
         "-master.raftHashicorp", "-master.electionTimeout=1s", "-volume.preStopSeconds=0",
     ]  # fmt: skip
     # It waits half a minute for its own parts when asked to stop; its files survive SIGKILL.
-    return Service(name="s3", command=command, folder=folder, environment=base, probe=probe, stop_seconds=5.0)
+    return Service(
+        name="s3",
+        command=command,
+        folder=folder,
+        environment=base,
+        probe=lambda: probe(endpoint, ADMIN, secrets[secret_name(ADMIN)]),
+        stop_seconds=5.0,
+    )

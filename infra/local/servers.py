@@ -23,6 +23,23 @@ def prefect_login(secrets: Mapping[str, str]) -> str:
     return f"{PREFECT_USER}:{secrets['PREFECT_PASSWORD']}"
 
 
+def probe_prefect(url: str, login: str) -> None:
+    """A question that Prefect's API at ``url`` asks its database."""
+    request(f"{url}/flows/count", login=login, body={})
+
+
+def probe_mlflow(address: str, login: str) -> None:
+    """A question that the MLflow server at ``address`` asks its database."""
+    request(f"{address}/api/2.0/mlflow/experiments/search", login=login, body={"max_results": 1})
+
+
+def probe_worker(url: str, login: str, pool: str) -> None:
+    """Whether Prefect's API at ``url`` knows a live worker of ``pool``; raises ConnectionError if not."""
+    found = request(f"{url}/work_pools/{pool}/workers/filter", login=login, body={})
+    if not any(one["status"] == "ONLINE" for one in found):
+        raise ConnectionError(f"no worker of pool {pool} is online")
+
+
 def prefect_server(
     folder: Path, port: int, database: Database, secrets: Mapping[str, str], base: Mapping[str, str]
 ) -> Service:
@@ -49,7 +66,7 @@ def prefect_server(
         command=[sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
         folder=folder,
         environment=environment,
-        probe=lambda: request(f"{url}/flows/count", login=login, body={}),
+        probe=lambda: probe_prefect(url, login),
     )
 
 
@@ -85,7 +102,6 @@ def mlflow_server(
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     login = f"{MLFLOW_ADMIN}:{secrets['MLFLOW_ADMIN_PASSWORD']}"
-    url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search"
     return Service(
         name="mlflow",
         command=[
@@ -94,16 +110,16 @@ def mlflow_server(
         ],
         folder=folder,
         environment=environment,
-        probe=lambda: request(url, login=login, body={"max_results": 1}),
+        probe=lambda: probe_mlflow(f"http://127.0.0.1:{port}", login),
     )  # fmt: skip
 
 
-def create_mlflow_user(port: int, secrets: Mapping[str, str]) -> None:
-    """The pipeline's user; nothing happens if it is there."""
+def create_mlflow_user(address: str, secrets: Mapping[str, str]) -> None:
+    """The pipeline's user on the MLflow server at ``address``; nothing happens if it is there."""
     login = f"{MLFLOW_ADMIN}:{secrets['MLFLOW_ADMIN_PASSWORD']}"
     user = {"username": MLFLOW_USER, "password": secrets["MLFLOW_PIPELINE_PASSWORD"]}
     try:
-        request(f"http://127.0.0.1:{port}/api/2.0/mlflow/users/create", login=login, body=user)
+        request(f"{address}/api/2.0/mlflow/users/create", login=login, body=user)
     except HTTPError as error:
         if b"RESOURCE_ALREADY_EXISTS" not in error.read():
             raise
@@ -113,16 +129,11 @@ def worker(folder: Path, workspace: Path, pool: str, environment: Mapping[str, s
     """A Prefect worker for a process pool, working in ``workspace``; ``environment`` is a client's."""
     url, login = environment["PREFECT_API_URL"], environment["PREFECT_API_AUTH_STRING"]
 
-    def probe() -> None:
-        found = request(f"{url}/work_pools/{pool}/workers/filter", login=login, body={})
-        if not any(one["status"] == "ONLINE" for one in found):
-            raise ConnectionError(f"no worker of pool {pool} is online")
-
     return Service(
         name="worker",
         command=[sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"],
         folder=folder,
         environment={**environment, "PREFECT_HOME": str(folder / "prefect-worker")},
-        probe=probe,
+        probe=lambda: probe_worker(url, login, pool),
         directory=workspace,
     )

@@ -157,7 +157,7 @@ class Stack:
         for service in (*first, self["prefect"], self["mlflow"]):
             service.wait_ready()
         object_store.create_buckets(self.s3(ADMIN))
-        servers.create_mlflow_user(self.ports["mlflow"], self.secrets)
+        servers.create_mlflow_user(f"http://127.0.0.1:{self.ports['mlflow']}", self.secrets)
         self._write_profiles()
         if "worker" in self.services:
             self["worker"].start()
