@@ -1,6 +1,6 @@
 """Looks for secrets where none may be: logs, artifacts, parameters, lock files, models.
 
-    python -m infra.secret_scan FOLDER ... < SECRETS        one secret a line on standard input
+python -m infra.secret_scan FOLDER ... < SECRETS        one secret a line on standard input
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def secrets_found(secrets: Iterable[str], folders: Iterable[Path], ignore: Itera
 
     Args:
         secrets: the values; ones shorter than six characters are refused.
-        folders: folders and files to look through; links are not followed.
+        folders: folders and files to look through; links to folders are not followed.
         ignore: files that may hold them.
 
     Returns:

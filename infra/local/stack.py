@@ -146,21 +146,26 @@ class Stack:
         Raises:
             StackError: a service did not come up; those that did stay.
         """
-        first = [self.services[name] for name in ("postgres", "s3") if name in self.services]
-        for service in first:
-            service.start(wait=False)
-        if "postgres" in self.services:
-            self["postgres"].wait_ready()
-        postgres.create_databases(self.admin, self.databases, with_roles=self._passwords is not None)
+        self.start_stores(wait=False)
         for name in ("prefect", "mlflow"):
             self[name].start(wait=False)
-        for service in (*first, self["prefect"], self["mlflow"]):
-            service.wait_ready()
+        for name in ("s3", "prefect", "mlflow"):
+            self[name].wait_ready()
         object_store.create_buckets(self.s3(ADMIN))
         servers.create_mlflow_user(f"http://127.0.0.1:{self.ports['mlflow']}", self.secrets)
         self._write_profiles()
         if "worker" in self.services:
             self["worker"].start()
+
+    def start_stores(self, wait: bool = True) -> None:
+        """Start PostgreSQL and the S3 store only, with databases and, with ``wait``, buckets; for a restore."""
+        self["s3"].start(wait=False)
+        if "postgres" in self.services:
+            self["postgres"].start()
+        postgres.create_databases(self.admin, self.databases, with_roles=self._passwords is not None)
+        if wait:
+            self["s3"].wait_ready()
+            object_store.create_buckets(self.s3(ADMIN))
 
     def down(self) -> None:
         """Stop all in order, those that others need last."""
