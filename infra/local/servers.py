@@ -56,6 +56,9 @@ def prefect_server(
         "PREFECT_API_AUTH_STRING": login,  # its own services are clients too
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_UI_API_URL": url,
+        # The newer pages ask an analytics company for its settings before they look whether they may.
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
         # In memory, as by default, a restart would forget who holds a concurrency slot, and the slot stay taken.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
