@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, ViewportSize, sync_playwright
 
 from infra.local.servers import MLFLOW_USER, prefect_login
 from infra.local.stack import Stack
@@ -21,7 +21,7 @@ from infra.local.web import request
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-SIZE = {"width": 1360, "height": 800}
+SIZE: ViewportSize = {"width": 1360, "height": 800}
 SECONDS = 60
 OUT = Path("docs/pictures")
 MOST_BYTES = 300_000
