@@ -128,12 +128,14 @@ def assess_version(
     params: Register, store: Store, version: ModelVersion, champion: ModelVersion | None, data: Path
 ) -> Assessment:
     """:func:`assess` of a version against a given champion."""
+    faults = evidence.faults(store, version)
     failed, remarks = _by_itself(params, store, version)
+    failed = faults + failed
     comparison = None
     if champion is None or str(champion.version) == str(version.version):
         remarks.append("first champion" if champion is None else "is the champion")
         champion = None
-    elif evidence.faults(store, version):
+    elif faults:
         remarks.append(f"not compared with version {champion.version}: the evidence is not complete")
     else:
         comparison, said = contest(store, version, champion, data)
@@ -165,10 +167,9 @@ def _judged(params: Register, comparison: Comparison) -> str:
 
 def _by_itself(params: Register, store: Store, version: ModelVersion) -> tuple[list[str], list[str]]:
     """Failed rules and remarks of what needs no champion."""
-    failed = evidence.faults(store, version)
     metrics = evidence.read_json(store, version, "metrics.json")
     gates = {gate: evidence.read_json(store, version, f"{gate}.json") for gate in rules.GATES}
-    failed += rules.gates_not_passed(gates)
+    failed = rules.gates_not_passed(gates)
     failed += rules.below_floors(params, metrics)
     if params.beat_baselines:
         failed += rules.not_above_baselines(metrics)

@@ -93,8 +93,10 @@ class Store:
         silence()
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         self.name, self.workspace = name, workspace.resolve()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._evidence: dict[str, Path] = {}
         self.uri, database = _address(self.workspace)
         missing = database is not None and not database.is_file()
         if missing and not create:
@@ -201,8 +203,24 @@ class Store:
             self.client.set_registered_model_tag(self.name, HEAD, value)
 
     def evidence(self, version: ModelVersion, name: str) -> Path:
-        """Local path of an evidence file of ``version``, or of all with name ""; downloaded if the store is remote."""
-        return self.artifact(version, f"{EVIDENCE}/{name}".rstrip("/"))
+        """Local path of an evidence file of ``version``, or of all with name "".
+
+        From a remote store all of them, which are small, are downloaded together, once for this object.
+
+        Raises:
+            RegistryError: there is no such file.
+        """
+        key = str(version.run_id)
+        if key not in self._evidence:
+            self._evidence[key] = self.artifact(version, EVIDENCE)
+        path = self._evidence[key] / name
+        if not path.exists():
+            raise RegistryError(
+                f"{self.name} version {version.version} has no evidence file {name}",
+                where=str(path),
+                remedy="restore it from a backup of the registry's artifacts, or register the model again",
+            )
+        return path
 
     def artifact(self, version: ModelVersion, path: str) -> Path:
         """Local path of a file or folder that was stored with ``version``; downloaded if the store is remote."""
