@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from sim4seg.errors import Sim4SegError
 from sim4seg.model.weights.commands import convert_lisa, merge_lora, push
 from sim4seg.offline import silence
+from sim4seg.plan.command import plan
 
 if TYPE_CHECKING:
     from sim4seg.inference.predictor import Prediction, Predictor
@@ -353,6 +354,7 @@ def doctor(
 app.command()(convert_lisa)
 app.command()(merge_lora)
 app.command()(push)
+app.command()(plan)
 
 
 if __name__ == "__main__":

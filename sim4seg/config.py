@@ -147,10 +147,28 @@ class LossWeights(Section):
     """How many times a token of the diagnosis counts in the text loss."""
 
 
+class Weights(Section):
+    """Published weights that a preset starts from; on this machine already, nothing is fetched."""
+
+    lvlm: str = ""
+    """Folder of the LVLM or of a whole Sim4Seg model, or a Hub id that is in the local cache."""
+    lvlm_revision: str = ""
+    """Commit of the Hub id."""
+    lvlm_sha256: str = ""
+    """Digest of the folder (`sim4seg.digest.digest_directory`); empty = not checked."""
+    sam: str = ""
+    """SAM's or MedSAM's `.pth`."""
+    sam_sha256: str = ""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """In which the model is held."""
+
+
 class Train(Section):
     """Training."""
 
-    preset: Literal["tiny"] = "tiny"
+    preset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")] = "tiny"
+    """One of `sim4seg.model.presets.PRESETS`."""
+    weights: Weights = Weights()
     epochs: Annotated[float, Field(gt=0)] = 6
     batch_size: Positive = 16
     accumulation: Positive = 1

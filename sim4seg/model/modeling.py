@@ -52,10 +52,10 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
     _supports_sdpa = True
     _tied_weights_keys: ClassVar[dict[str, str]] = {}  # the LVLM declares its own
 
-    def __init__(self, config: Sim4SegConfig) -> None:
+    def __init__(self, config: Sim4SegConfig, lvlm: nn.Module | None = None) -> None:
         super().__init__(config)
         self.family = family_of(config.lvlm_config)
-        self.lvlm = AutoModelForImageTextToText.from_config(config.lvlm_config)
+        self.lvlm: Any = lvlm or AutoModelForImageTextToText.from_config(config.lvlm_config)
         if config.vision_conv_stem:
             self._use_conv_stem()
         sam = cast(dict[str, Any], config.sam)

@@ -44,7 +44,8 @@ def text_loss(
     """
     target = labels[:, 1:]
     scored = target != -100
-    losses = F.cross_entropy(lm_head(states[:, :-1][scored]).float(), target[scored], reduction="none")
+    logits = lm_head(states[:, :-1][scored]).float()
+    losses = F.cross_entropy(logits, target[scored].to(logits.device), reduction="none")
     if conclusion is None:
         return losses.mean()
     weights = 1 + (conclusion_weight - 1) * conclusion[:, 1:][scored]

@@ -15,8 +15,8 @@ TRAINED_WHOLE = ("lm_head", "embed_tokens", "projection", "segmenter.mask_decode
 
 def add_lora(model: Sim4SegForConditionalGeneration) -> None:
     """Put adapters into the language model and freeze what the paper freezes, in place."""
-    config = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=["q_proj", "v_proj"])
-    inject_adapter_in_model(config, model.lvlm.model.language_model)
+    config = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=list(model.family.lora_targets))
+    inject_adapter_in_model(config, model.language_model)
     # Nothing in the weights of a checkpoint says alpha, and `sim4seg merge-lora` needs it.
     model.config.lora = {"r": config.r, "alpha": config.lora_alpha, "dropout": config.lora_dropout}
     for name, parameter in model.named_parameters():

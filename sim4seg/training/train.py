@@ -18,8 +18,7 @@ from sim4seg.atomic import atomic_directory, write_json, write_text
 from sim4seg.config import Train
 from sim4seg.data.manifest import read_manifest
 from sim4seg.digest import digest_directory, digest_file, digest_json
-from sim4seg.model.presets import build
-from sim4seg.model.tokenizer import load_tokenizer
+from sim4seg.model.presets import prepare
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.lora import add_lora, merge_lora
 from sim4seg.training.trainer import PlainProgress, Sim4SegTrainer
@@ -124,7 +123,7 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
     manifest = read_manifest(paths.manifest)
     training = SplitDataset(manifest, "train", paths.shards)
     validation = SplitDataset(manifest, "val", paths.shards)
-    model, processor = build(params.preset, load_tokenizer(paths.tokenizer), params.region, params.loss, seed)
+    model, processor = prepare(params, paths.tokenizer, seed)
     if params.lora:
         add_lora(model)
     folder = paths.work / f"train-{fingerprint(seed, params, paths)[:16]}"

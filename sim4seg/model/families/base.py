@@ -46,6 +46,10 @@ class Family(ABC):
             grid: (B, 2) rows and columns of image tokens.
         """
 
+    @abstractmethod
+    def pixels_shape(self, config: Any, grid: tuple[int, int]) -> tuple[int, ...]:
+        """Shape of one image's ``pixel_values`` for a grid of tokens."""
+
     def prompt(self, question: str, tokens: int, frames: Frames) -> str:
         """The text before the answer, with the placeholder written once for each of an image's ``tokens``."""
         before, _, after = frames.template.partition(QUESTION)

@@ -53,6 +53,9 @@ class Llava(Family):
     ) -> dict[str, Tensor]:
         return {"pixel_values": pixel_values}
 
+    def pixels_shape(self, config: Any, grid: tuple[int, int]) -> tuple[int, ...]:  # noqa: D102
+        return (3, config.vision_config.image_size, config.vision_config.image_size)
+
     def vision_tower(self, lvlm: Any) -> nn.Module:  # noqa: D102
         tower: nn.Module = lvlm.model.vision_tower
         return tower

@@ -57,6 +57,9 @@ class Qwen25VL(Family):
             "mm_token_type_ids": (input_ids == self.image_token_id(lvlm.config)).int(),
         }
 
+    def pixels_shape(self, config: Any, grid: tuple[int, int]) -> tuple[int, ...]:  # noqa: D102
+        return (grid[0] * grid[1] * MERGE**2, 3 * TEMPORAL * config.vision_config.patch_size**2)
+
     def vision_tower(self, lvlm: Any) -> nn.Module:  # noqa: D102
         tower: nn.Module = lvlm.model.visual
         return tower

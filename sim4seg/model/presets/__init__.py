@@ -1,0 +1,105 @@
+"""Named models: ``tiny``, trained from scratch on a CPU, and those that start from published weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from sim4seg.config import LossWeights, Region, Train
+from sim4seg.errors import ConfigError
+from sim4seg.model.modeling import Sim4SegForConditionalGeneration
+from sim4seg.model.presets.catalogue import PRESETS
+from sim4seg.model.presets.preset import Preset, Vocabulary
+from sim4seg.model.processing import Sim4SegProcessor
+from sim4seg.model.tokenizer import load_tokenizer
+
+__all__ = ["PRESETS", "Preset", "Vocabulary", "build", "on_meta", "prepare", "preset_named"]
+
+Built = tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]
+
+
+def preset_named(name: str) -> Preset:
+    """A preset.
+
+    Raises:
+        ConfigError: no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}", where="train.preset", remedy=f"use one of {sorted(PRESETS)}")
+    return PRESETS[name]
+
+
+def prepare(params: Train, tokenizer: Path | str, seed: int) -> Built:
+    """The model that a training run starts from: published weights, or fresh ones for a preset without.
+
+    Args:
+        params: the ``train`` section.
+        tokenizer: folder of the tokenizer that ingest trained; for presets without published weights.
+        seed: of what starts at random.
+
+    Raises:
+        ConfigError: no such preset, or weights that it needs are not given or not there.
+        ModelError: the weights are not those of this preset.
+    """
+    preset = preset_named(params.preset)
+    if preset.pretrained:
+        from sim4seg.model.presets.pretrained import from_weights
+
+        return from_weights(params, preset, seed)
+    return build(params.preset, load_tokenizer(tokenizer), params.region, params.loss, seed)
+
+
+def build(preset: str, tokenizer: PreTrainedTokenizerBase, region: Region, loss: LossWeights, seed: int) -> Built:
+    """A freshly initialised model of a preset; the same seed gives the same weights.
+
+    Raises:
+        ConfigError: no such preset.
+    """
+    chosen = preset_named(preset)
+    # The frames do not depend on the ids, and say which token stands for the image.
+    placeholder = chosen.configure(Vocabulary(len(tokenizer), 0, 1, None, 2, 0))[1].image_token
+    config, frames = chosen.configure(Vocabulary.of(tokenizer, placeholder))
+    config.region = region.model_dump()
+    config.loss = loss.model_dump()
+    torch.manual_seed(seed)
+    model = Sim4SegForConditionalGeneration(config)
+    if chosen.identity_start:
+        _start_as_identity(model)
+    if loss.attend:
+        # The fused kernels do not give attention away. Not saved: a loaded model uses the fused ones.
+        model.language_model.set_attn_implementation("eager")
+    return model, Sim4SegProcessor(tokenizer, frames)
+
+
+def on_meta(
+    preset: str, vocabulary: Vocabulary | None = None, dtype: torch.dtype = torch.float32
+) -> Sim4SegForConditionalGeneration:
+    """A model without memory for its weights, for counting.
+
+    Args:
+        preset: name.
+        vocabulary: None = that of the published weights, or 1,024 ids for presets without.
+        dtype: of the weights.
+
+    Raises:
+        ConfigError: no such preset.
+    """
+    chosen = preset_named(preset)
+    words = vocabulary or chosen.vocabulary or Vocabulary(1024, 3, 4, 1, 2, 0)
+    with torch.device("meta"):
+        return Sim4SegForConditionalGeneration(chosen.configure(words)[0]).to(dtype)
+
+
+def _start_as_identity(model: Sim4SegForConditionalGeneration) -> None:
+    """Let each layer of the language model begin by adding nothing to what goes through it.
+
+    Otherwise the first layer's random output is fifteen times as large as the word embeddings, and words and image
+    features have to be dug out of it before anything can be learnt from them. Zero output projections are common
+    practice for short training runs from scratch (Zhang et al. 2019, Fixup, arXiv 1901.09321).
+    """
+    for layer in model.family.layers(model.lvlm):
+        nn.init.zeros_(layer.self_attn.o_proj.weight)
+        nn.init.zeros_(layer.mlp.down_proj.weight)

@@ -1,0 +1,41 @@
+"""The presets by name. Those with published weights have a small sibling of the same build, ``<name>-small``."""
+
+from __future__ import annotations
+
+from sim4seg.model.presets import llava, qwen
+from sim4seg.model.presets.preset import Preset, Vocabulary
+from sim4seg.model.presets.sizes import SAM_VIT_B
+from sim4seg.model.presets.tiny import tiny
+
+SAM_H = "sam_vit_h_4b8939.pth of facebookresearch/segment-anything"
+LLAVA_7B = "llava-hf/llava-1.5-7b-hf, the folder with config.json, tokenizer and safetensors"
+LISA_VOCABULARY = Vocabulary(size=32004, image=32003, seg=32000, bos=1, eos=2, pad=0)
+"""Vicuna's 32,000 words, then ``[SEG]``, ``<im_start>``, ``<im_end>``, and our ``<image>``."""
+LLAVA_VOCABULARY = Vocabulary(size=32003, image=32000, seg=32002, bos=1, eos=2, pad=32001)
+QWEN_VOCABULARY = Vocabulary(size=151666, image=151655, seg=151665, bos=151643, eos=151645, pad=151643)
+
+PRESETS: dict[str, Preset] = {
+    "tiny": Preset(tiny, identity_start=True),
+    "paper": Preset(
+        llava.LlavaPreset(image_size=224, fit="crop", template=llava.LISA_TEMPLATE, projector="linear"),
+        LISA_VOCABULARY,
+        lvlm="xinlai/LISA-7B-v1, then `sim4seg convert-lisa` on its folder; the folder that this writes",
+    ),
+    "llava-1.5": Preset(llava.LlavaPreset(rows=32064), LLAVA_VOCABULARY, lvlm=LLAVA_7B, sam=SAM_H),
+    "medsam": Preset(
+        llava.LlavaPreset(rows=32064, sam=SAM_VIT_B, sam_normal=False),
+        LLAVA_VOCABULARY,
+        lvlm=LLAVA_7B,
+        sam="medsam_vit_b.pth of bowang-lab/MedSAM",
+    ),
+    "qwen2.5-vl": Preset(
+        qwen.QwenPreset(),
+        QWEN_VOCABULARY,
+        lvlm="Qwen/Qwen2.5-VL-7B-Instruct, the folder with config.json, tokenizer and safetensors",
+        sam=SAM_H,
+    ),
+    "paper-small": Preset(llava.small(56, "crop", "linear")),
+    "llava-1.5-small": Preset(llava.small(84, "centre")),
+    "medsam-small": Preset(llava.small(84, "centre", sam={"depth": 1, "global_attn_indexes": [0]})),
+    "qwen2.5-vl-small": Preset(qwen.SMALL),
+}

@@ -1,0 +1,58 @@
+"""What a named model is: a configuration for a vocabulary, and what it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from sim4seg.model.configuration import Sim4SegConfig
+from sim4seg.model.frames import Frames
+from sim4seg.model.tokenizer import SEG_TOKEN
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a configuration needs of a tokenizer: number of ids, and the ids of control tokens."""
+
+    size: int
+    image: int
+    seg: int
+    bos: int | None
+    eos: int
+    pad: int
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, image_token: str) -> Vocabulary:
+        """That of a tokenizer which holds ``[SEG]`` and ``image_token``."""
+        image, seg = (tokenizer.convert_tokens_to_ids(token) for token in (image_token, SEG_TOKEN))
+        return cls(len(tokenizer), image, seg, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+
+
+Configure = Callable[[Vocabulary], tuple[Sim4SegConfig, Frames]]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named model.
+
+    Attributes:
+        configure: configuration and frames for a vocabulary.
+        vocabulary: that of the published weights with ``[SEG]`` added, for building without a tokenizer; None for
+            models that are trained from scratch with a tokenizer of their own.
+        lvlm, sam: what to download where, in words, for ``train.weights.lvlm`` and ``train.weights.sam``; empty for
+            a part that starts at random.
+        identity_start: let the layers of the language model begin by adding nothing (from scratch only).
+    """
+
+    configure: Configure
+    vocabulary: Vocabulary | None = None
+    lvlm: str = ""
+    sam: str = ""
+    identity_start: bool = False
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it starts from published weights."""
+        return bool(self.lvlm or self.sam)

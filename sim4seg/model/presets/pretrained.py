@@ -1,0 +1,173 @@
+"""A model from published weights that lie on this machine; nothing is ever fetched from here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
+
+from sim4seg.config import Train, Weights
+from sim4seg.digest import digest_directory
+from sim4seg.errors import ConfigError, ModelError
+from sim4seg.model.configuration import Sim4SegConfig
+from sim4seg.model.families import family_of
+from sim4seg.model.modeling import Sim4SegForConditionalGeneration
+from sim4seg.model.presets.preset import Preset, Vocabulary
+from sim4seg.model.processing import Sim4SegProcessor
+from sim4seg.model.tokenizer import SEG_TOKEN, check_tokenizer
+
+
+def from_weights(params: Train, preset: Preset, seed: int) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
+    """The model of a preset with the weights that ``train.weights`` names.
+
+    The LVLM's folder may hold a whole Sim4Seg model (what ``sim4seg convert-lisa`` or a training run wrote); SAM's
+    file is then not needed, and replaces that model's SAM if it is given.
+
+    Raises:
+        ConfigError: something that the preset needs is not given or not there; nothing is fetched.
+        ModelError: a digest differs, or the weights are not of the preset's build.
+    """
+    weights = params.weights
+    folder = local_folder(params.preset, preset, weights)
+    whole = _model_type(folder) == Sim4SegConfig.model_type
+    _check_given(params.preset, preset, weights, whole)
+    if weights.lvlm_sha256:
+        _check_digest(folder, weights.lvlm_sha256)
+    model, processor = _whole(folder, preset) if whole else _parts(folder, preset, seed, weights)
+    model.config.region, model.config.loss = params.region.model_dump(), params.loss.model_dump()
+    if weights.sam:
+        from sim4seg.model.weights.sam import load_sam
+
+        load_sam(model.segmenter, Path(weights.sam), weights.sam_sha256 or None)
+    return model.to(getattr(torch, weights.dtype)), processor
+
+
+def _check_given(name: str, preset: Preset, weights: Weights, whole: bool) -> None:
+    if preset.sam and not whole and not weights.sam:
+        raise _not_given(name, "sam", preset.sam)
+    if weights.sam and not Path(weights.sam).is_file():
+        raise _not_there("sam", weights.sam, preset.sam)
+
+
+def _not_given(name: str, part: str, source: str) -> ConfigError:
+    return ConfigError(
+        f"the preset {name!r} starts from published weights, and train.weights.{part} is empty",
+        where=f"train.weights.{part}",
+        remedy=f"download {source}, and give its path; nothing is fetched by itself",
+    )
+
+
+def _not_there(part: str, path: str, source: str) -> ConfigError:
+    return ConfigError(
+        f"the weights {path!r} are not on this machine",
+        where=f"train.weights.{part}",
+        remedy=f"give a path that exists{f' ({source})' if source else ''}; nothing is fetched by itself",
+    )
+
+
+def local_folder(name: str, preset: Preset, weights: Weights) -> Path:
+    """The LVLM's folder: a path, or a Hub id whose revision is in the local cache.
+
+    Raises:
+        ConfigError: not given, or not on this machine.
+    """
+    if not weights.lvlm:
+        raise _not_given(name, "lvlm", preset.lvlm)
+    if Path(weights.lvlm).is_dir():
+        return Path(weights.lvlm)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(weights.lvlm, revision=weights.lvlm_revision or None, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError) as error:
+        raise _not_there("lvlm", weights.lvlm, preset.lvlm) from error
+
+
+def _model_type(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            "config.json is missing or not JSON", where=str(folder), remedy="give the folder of a model"
+        ) from error
+
+
+def _check_digest(folder: Path, wanted: str) -> None:
+    found = digest_directory(folder)
+    if found != wanted.lower():
+        raise ModelError(
+            f"the weights have the digest {found}, not {wanted}",
+            where=str(folder),
+            remedy="download them again, or, if they are meant, correct train.weights.lvlm_sha256",
+        )
+
+
+def _whole(folder: Path, preset: Preset) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
+    from sim4seg.model import load
+
+    model, processor = load(folder)
+    _check_sizes(
+        model.config, preset.configure(Vocabulary.of(processor.tokenizer, processor.frames.image_token))[0], folder
+    )
+    return model.train(), processor
+
+
+def _parts(
+    folder: Path, preset: Preset, seed: int, weights: Weights
+) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
+    """An LVLM as published, SAM and projection fresh."""
+    lvlm_config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    family_of(lvlm_config)
+    placeholder = preset.configure(preset.vocabulary or Vocabulary(1024, 3, 4, 1, 2, 0))[1].image_token
+    tokenizer = _with_seg(folder, placeholder)
+    config, frames = preset.configure(Vocabulary.of(tokenizer, placeholder))
+    wanted, config.lvlm_config = config.lvlm_config, lvlm_config
+    _check_lvlm(lvlm_config, wanted, folder)
+    lvlm = AutoModelForImageTextToText.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, dtype=getattr(torch, weights.dtype)
+    )
+    if len(tokenizer) > lvlm.get_input_embeddings().num_embeddings:
+        lvlm.resize_token_embeddings(len(tokenizer))
+    torch.manual_seed(seed)
+    return Sim4SegForConditionalGeneration(config, lvlm), Sim4SegProcessor(tokenizer, frames)
+
+
+def _with_seg(folder: Path, placeholder: str) -> PreTrainedTokenizerBase:
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    tokenizer.add_tokens([SEG_TOKEN], special_tokens=True)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    check_tokenizer(tokenizer, (SEG_TOKEN, placeholder), str(folder))
+    return tokenizer
+
+
+def _check_sizes(found: Any, wanted: Any, folder: Path) -> None:
+    _check_lvlm(found.lvlm_config, wanted.lvlm_config, folder)
+    for name in ("image_size", "embed_dim", "depth"):
+        if found.sam[name] != wanted.sam[name]:
+            raise _other_build(f"SAM's {name}", found.sam[name], wanted.sam[name], folder)
+
+
+def _check_lvlm(found: Any, wanted: Any, folder: Path) -> None:
+    if found.model_type != wanted.model_type:
+        raise _other_build("LVLM", found.model_type, wanted.model_type, folder)
+    for part, name in (
+        ("text_config", "hidden_size"),
+        ("vision_config", "image_size"),
+        ("vision_config", "patch_size"),
+    ):
+        one, other = (getattr(getattr(config, part), name, None) for config in (found, wanted))
+        if one != other:
+            raise _other_build(f"{part}.{name}", one, other, folder)
+
+
+def _other_build(what: str, found: Any, wanted: Any, folder: Path) -> ModelError:
+    return ModelError(
+        f"the weights are not of the preset's build: {what} is {found}, not {wanted}",
+        where=str(folder),
+        remedy="choose the preset that these weights belong to, or other weights",
+    )

@@ -1,0 +1,181 @@
+"""Every preset without memory for weights: counts by formula, what is trained, shapes through a whole forward pass."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sim4seg.config import LossWeights, Region, Train, Weights, load_params
+from sim4seg.errors import ConfigError, ModelError
+from sim4seg.model.presets import PRESETS, build, on_meta, prepare
+from sim4seg.plan.cost import token_grid
+from sim4seg.plan.dry_run import Lengths, make_batch, run_forward
+from sim4seg.training.lora import add_lora
+
+FULL = {name: preset for name, preset in PRESETS.items() if name in ("paper", "llava-1.5", "medsam", "qwen2.5-vl")}
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def llama(rows, width, inner, layers, keys, bias=False):
+    """Embeddings, layers (queries, keys, values, output; three of the MLP; two norms), last norm."""
+    attention = 2 * width * width + 2 * width * keys + (width + 2 * keys) * bias
+    return rows * width + layers * (attention + 3 * width * inner + 2 * width) + width
+
+
+def clip(tokens, width, inner, layers, patch):
+    embedding = width + (tokens + 1) * width + 3 * patch**2 * width
+    return embedding + 4 * width + layers * (4 * (width**2 + width) + 4 * width + 2 * width * inner + width + inner)
+
+
+def qwen_vision(width, inner, layers, patch, out):
+    block = 2 * width + 4 * width**2 + 4 * width + 3 * width * inner + 2 * inner + width
+    merger = width + (4 * width) ** 2 + 4 * width + 4 * width * out + out
+    return 3 * 2 * patch**2 * width + layers * block + merger
+
+
+def sam_encoder(width, layers, full, head, grid=64, window=14):
+    blocks = layers * (12 * width**2 + 9 * width + 4 * width)
+    relative = full * 2 * (2 * grid - 1) * head + (layers - full) * 2 * (2 * window - 1) * head
+    return grid**2 * width + 3 * 256 * width + width + blocks + relative + 256 * width + 9 * 256**2 + 4 * 256
+
+
+VICUNA = llama(0, 4096, 11008, 32, 4096)
+PROJECTOR = 1024 * 4096 + 4096 + 4096**2 + 4096
+EXPECTED = {  # vision tower, LVLM, SAM's image encoder
+    "paper": (clip(256, 1024, 4096, 24, 14), VICUNA + 2 * 32004 * 4096 + PROJECTOR, sam_encoder(1280, 32, 4, 80)),
+    "llava-1.5": (clip(576, 1024, 4096, 24, 14), VICUNA + 2 * 32064 * 4096 + PROJECTOR, sam_encoder(1280, 32, 4, 80)),
+    "medsam": (clip(576, 1024, 4096, 24, 14), VICUNA + 2 * 32064 * 4096 + PROJECTOR, sam_encoder(768, 12, 4, 64)),
+    "qwen2.5-vl": (
+        qwen_vision(1280, 3420, 32, 14, 3584),
+        llama(0, 3584, 18944, 28, 512, bias=True) + 2 * 152064 * 3584,
+        sam_encoder(1280, 32, 4, 80),
+    ),
+}
+PUBLISHED = {  # billions: LVLM, SAM
+    "paper": (7.06, 0.641),
+    "llava-1.5": (7.06, 0.641),
+    "medsam": (7.06, 0.0937),
+    "qwen2.5-vl": (8.29, 0.641),
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_counts_trainable_set_and_shapes_at_full_size(name):
+    model = on_meta(name, dtype=torch.bfloat16)
+    vision, lvlm, encoder = EXPECTED[name]
+    lvlm += vision
+    assert count(model.family.vision_tower(model.lvlm)) == vision
+    assert count(model.lvlm) == lvlm
+    assert count(model.segmenter.image_encoder) == encoder
+    assert (count(model.lvlm) / 1e9, count(model.segmenter) / 1e9) == pytest.approx(PUBLISHED[name], rel=2e-3)
+
+    add_lora(model)
+    text = model.config.lvlm_config.text_config
+    adapted = {
+        n.rpartition(".lora_A")[0].rpartition("layers.")[2] for n, _ in model.named_parameters() if "lora_A" in n
+    }
+    assert adapted == {f"{i}.self_attn.{p}" for i in range(text.num_hidden_layers) for p in ("q_proj", "v_proj")}
+    keys = text.num_key_value_heads * text.hidden_size // text.num_attention_heads
+    lora = text.num_hidden_layers * 8 * (2 * text.hidden_size + text.hidden_size + keys)
+    hidden = text.hidden_size
+    projection = hidden**2 + hidden + hidden * 256 + 256
+    trained = {n: p.numel() for n, p in model.named_parameters() if p.requires_grad}
+    decoder = count(model.segmenter.mask_decoder)
+    assert sum(trained.values()) == lora + 2 * text.vocab_size * hidden + projection + decoder
+    groups = ("lora_", "lm_head.", "embed_tokens.", "projection.", "segmenter.mask_decoder.")
+    assert all(any(group in n for group in groups) for n in trained)
+
+    grid = token_grid(name)
+    assert grid == {"paper": (16, 16)}.get(name, (24, 24))
+    output = run_forward(model, make_batch(model, Lengths(grid, 30, 50), 2))
+    assert output.loss.shape == ()
+    assert output.mask_logits.shape == (2, 256, 256)
+    assert output.regions.shape == (2, 16, 16)
+    assert set(output.parts) == {"text", "bce", "dice"}, "the paper's losses and nothing of ours"
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_each_has_a_small_sibling_of_the_same_build(name):
+    large, small = on_meta(name), on_meta(f"{name}-small")
+    assert large.family is small.family
+    assert count(small) * 1000 < count(large)
+    assert {type(m).__name__ for m in small.modules()} == {type(m).__name__ for m in large.modules()}
+
+
+def test_nothing_of_ours_is_in_what_starts_from_weights(tokenizer):
+    """Layers keep what they are, no convolutional stems; `tiny` alone is changed for training from scratch."""
+    for name, preset in PRESETS.items():
+        config = preset.configure(preset.vocabulary)[0] if preset.vocabulary else None
+        assert preset.identity_start == (name == "tiny")
+        if config is not None:
+            assert not config.vision_conv_stem
+            assert not config.sam["conv_stem"]
+            assert config.loss == {**config.loss, "text": 1, "bce": 2, "dice": 0.5, "region": 0, "iou": 0, "align": 0}
+    model, _ = build("paper-small", tokenizer, Region(), LossWeights(), seed=0)
+    assert bool(model.language_model.layers[0].self_attn.o_proj.weight.any())
+
+
+def test_missing_weights_are_named_with_what_to_download(tmp_path):
+    for name, part, word in (("paper", "lvlm", "LISA-7B-v1"), ("qwen2.5-vl", "lvlm", "Qwen2.5-VL-7B")):
+        with pytest.raises(ConfigError, match=f"train.weights.{part} is empty(.|\n)*{word}(.|\n)*nothing is fetched"):
+            prepare(Train(preset=name), tmp_path, 0)
+    for lvlm in ("/nowhere", "someone/no-such-model"):
+        with pytest.raises(ConfigError, match="not on this machine"):
+            prepare(Train(preset="llava-1.5", weights=Weights(lvlm=lvlm)), tmp_path, 0)
+    with pytest.raises(ModelError, match=r"config\.json is missing"):
+        prepare(Train(preset="llava-1.5", weights=Weights(lvlm=str(tmp_path))), tmp_path, 0)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
+    with pytest.raises(ConfigError, match=r"train.weights.sam is empty(.|\n)*medsam_vit_b"):
+        prepare(Train(preset="medsam", weights=Weights(lvlm=str(tmp_path))), tmp_path, 0)
+    (tmp_path / "sam.pth").write_bytes(b"")
+    given = Weights(lvlm=str(tmp_path), sam=str(tmp_path / "sam.pth"), lvlm_sha256="0" * 64)
+    with pytest.raises(ModelError, match="the weights have the digest"):
+        prepare(Train(preset="medsam", weights=given), tmp_path, 0)
+
+
+def test_weights_of_another_build_are_refused(tokenizer, tmp_path):
+    model, processor = build("qwen2.5-vl-small", tokenizer, Region(), LossWeights(), seed=0)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="LVLM is qwen2_5_vl, not llava"):
+        prepare(Train(preset="paper", weights=Weights(lvlm=str(tmp_path))), tmp_path, 0)
+
+
+def test_published_weights_get_the_new_token_and_keep_the_rest(tokenizer, tmp_path, monkeypatch):
+    """An LVLM folder as published, without ``[SEG]``; the preset is a small one that asks for weights."""
+    from dataclasses import replace
+
+    from sim4seg.model.presets import catalogue
+
+    model, _ = build("llava-1.5-small", tokenizer, Region(), LossWeights(), seed=4)
+    model.lvlm.save_pretrained(tmp_path)
+    plain = json.loads(tokenizer.backend_tokenizer.to_str())
+    plain["added_tokens"] = [t for t in plain["added_tokens"] if t["content"] != "[SEG]"]
+    del plain["model"]["vocab"]["[SEG]"]
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(plain))
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config["extra_special_tokens"] = config["additional_special_tokens"] = ["<image>"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    sibling = catalogue.PRESETS["llava-1.5-small"]
+    monkeypatch.setitem(catalogue.PRESETS, "given", replace(sibling, lvlm="a small LLaVA"))
+    params = Train(preset="given", weights=Weights(lvlm=str(tmp_path)))
+    loaded, theirs = prepare(params, tmp_path, 0)
+    ids = theirs.tokenizer("[SEG]", add_special_tokens=False)["input_ids"]
+    assert ids == [loaded.config.seg_token_id]
+    for name, value in model.lvlm.state_dict().items():
+        mine = loaded.lvlm.state_dict()[name]
+        assert torch.equal(mine[: len(value)], value), name
+    assert loaded.config.loss == params.loss.model_dump()
+
+
+def test_the_papers_settings_are_a_parameter_file():
+    train = load_params(Path(__file__).parents[2] / "infra/train/params.paper.yaml").train
+    assert (train.preset, train.lora, train.learning_rate, train.warmup_steps) == ("paper", True, 3e-4, 100)
+    assert (train.batch_size, train.accumulation, train.epochs, train.weight_decay) == (2, 10, 4, 0)
+    assert train.loss == LossWeights(text=1, bce=2, dice=0.5, region=0, iou=0, align=0, attend=0, conclusion=1)
+    assert (train.region.grid, train.region.top_n, train.word_dropout, train.bf16) == (16, 36, 0, "on")
