@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from sim4seg.model.presets import on_meta, preset_named
+from sim4seg.model.families import family_named
+from sim4seg.model.presets import Vocabulary, on_meta, preset_named
 from sim4seg.plan.dry_run import Lengths, Step, make_batch, run_step
 from sim4seg.training.lora import add_lora
 
@@ -64,9 +65,6 @@ def token_grid(preset: str) -> tuple[int, int]:
     """The grid of an image of the preset; the largest square one where it depends on the image."""
     chosen = preset_named(preset)
     words = chosen.vocabulary
-    from sim4seg.model.families import family_named
-    from sim4seg.model.presets import Vocabulary
-
     frames = chosen.configure(words or Vocabulary(1024, 3, 4, 1, 2, 0))[1]
     fixed = family_named(frames.family).fixed_grid(frames)
     side = int((frames.vision_pixels[1] // frames.vision_patch**2) ** 0.5)

@@ -82,7 +82,7 @@ def _attend(
 
 AttentionInterface.register(ATTENTION, _attend)
 
-FUSED = {
+FUSED: dict[Any, Any] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
         lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
@@ -99,7 +99,7 @@ class Operations(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -109,7 +109,8 @@ class Operations(TorchDispatchMode):
             shapes = [a.shape if isinstance(a, Tensor) else a for a in args]
             self.total += FUSED[packet](*shapes)
         elif packet in flop_registry:
-            self.total += flop_registry[packet](*args, **(kwargs or {}), out_val=output)
+            formula: Any = flop_registry[packet]
+            self.total += formula(*args, **(kwargs or {}), out_val=output)
         return output
 
 

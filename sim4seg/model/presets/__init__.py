@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -90,7 +91,9 @@ def on_meta(
     chosen = preset_named(preset)
     words = vocabulary or chosen.vocabulary or Vocabulary(1024, 3, 4, 1, 2, 0)
     with torch.device("meta"):
-        return Sim4SegForConditionalGeneration(chosen.configure(words)[0]).to(dtype)
+        model = Sim4SegForConditionalGeneration(chosen.configure(words)[0])
+    model.to(dtype)
+    return model
 
 
 def _start_as_identity(model: Sim4SegForConditionalGeneration) -> None:
@@ -100,6 +103,7 @@ def _start_as_identity(model: Sim4SegForConditionalGeneration) -> None:
     features have to be dug out of it before anything can be learnt from them. Zero output projections are common
     practice for short training runs from scratch (Zhang et al. 2019, Fixup, arXiv 1901.09321).
     """
+    layer: Any
     for layer in model.family.layers(model.lvlm):
         nn.init.zeros_(layer.self_attn.o_proj.weight)
         nn.init.zeros_(layer.mlp.down_proj.weight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformers import LlavaConfig
@@ -69,7 +69,6 @@ class LlavaPreset:
             tie_word_embeddings=False,
         )
         config = Sim4SegConfig(lvlm_config=lvlm, sam=self.sam, seg_token_id=vocabulary.seg)
-        plain = {} if self.sam_normal else {"sam_mean": (0.0, 0.0, 0.0), "sam_std": (1.0, 1.0, 1.0)}
         frames = Frames(
             sam_size=config.sam["image_size"],  # type: ignore[index]
             vision_size=self.image_size,
@@ -77,8 +76,9 @@ class LlavaPreset:
             vision_fit=self.fit,
             vision_resample="bicubic",
             template=self.template,
-            **plain,
         )
+        if not self.sam_normal:
+            frames = replace(frames, sam_mean=(0.0, 0.0, 0.0), sam_std=(1.0, 1.0, 1.0))
         return config, frames
 
 
