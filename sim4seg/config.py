@@ -163,6 +163,19 @@ class Weights(Section):
     """In which the model is held."""
 
 
+class Embed(Section):
+    """SAM's image embeddings, computed once; only where its encoder is frozen."""
+
+    enabled: bool = False
+    batch_size: Positive = 8
+    bf16: bool = False
+    """Compute in bfloat16; the embeddings are stored in it in any case."""
+    shard_images: Positive = 256
+    """Images a file; a killed run loses at most so many."""
+    max_gigabytes: Annotated[float, Field(gt=0)] = 100.0
+    """The stage refuses to write more. SAM ViT-H: 2.1 MB an image."""
+
+
 class Train(Section):
     """Training."""
 
@@ -171,14 +184,33 @@ class Train(Section):
     weights: Weights = Weights()
     epochs: Annotated[float, Field(gt=0)] = 6
     batch_size: Positive = 16
+    """Most samples that a process holds at once."""
     accumulation: Positive = 1
+    """A step sees batch_size x accumulation samples, however many processes share them."""
+    steps_per_epoch: Annotated[int, Field(ge=0)] = 0
+    """Steps that are called an epoch (paper: 1000); 0 = every sample once."""
+    sampling: Literal["proportional", "uniform"] | dict[str, Annotated[float, Field(gt=0)]] = "proportional"
+    """Share of each sub-dataset in what is seen: by its size, all the same, or by the weights given."""
+    group_by_length: bool = False
+    """Texts of like length share a step: less padding, at the price of a little order in the shuffle."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that read and resize images, for each training process; never changes a result."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """What the learning rate does after the warm-up."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    """AdamW's."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     word_dropout: Fraction = 0.0
     """Largest share of a reasoning's words that are disturbed in what the model is fed, not in what it must write."""
     bf16: Literal["auto", "on", "off"] = "off"
+    attention: Literal["auto", "eager", "sdpa", "flash"] = "auto"
+    """Kernels of the LVLM; auto = eager where ``loss.attend`` needs the attention, else transformers' choice."""
+    gradient_checkpointing: bool = False
+    """Compute activations again on the way back rather than keep them."""
+    torch_compile: bool = False
     lora: bool = False
     checkpoints: Positive = 4
     """How often in a run a checkpoint is saved and the validation split scored; the best by gIoU is kept."""
@@ -186,6 +218,12 @@ class Train(Section):
     """PyTorch threads; fixed because sums depend on it."""
     region: Region = Region()
     loss: LossWeights = LossWeights()
+
+    @model_validator(mode="after")
+    def _attention_is_seen(self) -> Train:
+        if self.loss.attend and self.attention in ("sdpa", "flash"):
+            raise ValueError(f"loss.attend needs attention: eager (or auto); {self.attention} keeps it to itself")
+        return self
 
 
 class Tts(Section):
@@ -264,6 +302,7 @@ class Params(Section):
     gate_data: GateData = GateData()
     generate_cot: GenerateCot = GenerateCot()
     gate_cot: GateCot = GateCot()
+    embed: Embed = Embed()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     register_: Register = Field(default=Register(), alias="register")

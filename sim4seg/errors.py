@@ -21,6 +21,8 @@ class Sim4SegError(Exception):
     """
 
     exit_code = 1
+    shared = False
+    """Raised alike by all processes of a training run: one of them need say it."""
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         self.what, self.where, self.remedy = what, where, remedy

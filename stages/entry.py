@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import time
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -11,6 +13,9 @@ from sim4seg.config import Params, load_params
 from sim4seg.errors import Sim4SegError, explain_disk_full
 from sim4seg.offline import silence
 from sim4seg.parent import end_with_parent
+
+PATIENCE = 5.0
+"""Seconds that a process waits for its launcher to end it, so that the first process' message is the only one."""
 
 
 def run(stage: str, work: Callable[[Params], None]) -> None:
@@ -32,5 +37,10 @@ def run(stage: str, work: Callable[[Params], None]) -> None:
 
 
 def _end(stage: str, error: Sim4SegError) -> NoReturn:
+    if os.environ.get("RANK", "0") != "0":
+        # Launched as one of several: the others mostly met the same error, and the first has the word.
+        time.sleep(PATIENCE)
+        if error.shared:
+            sys.exit(error.exit_code)
     print(f"\nsim4seg {stage}: {error}\n", file=sys.stderr)
     sys.exit(error.exit_code)

@@ -24,6 +24,7 @@ def main(params: Params) -> None:
         manifest=Path("data/manifest_cot.parquet"),
         outputs=outputs,
         work=Path("work"),
+        embeddings=Path("data/embeddings"),
     )
     print(outputs.results.read_text(encoding="utf-8"))
 

@@ -38,11 +38,16 @@ class Answerer(Protocol):
 class ModelAnswerer:
     """Answers with a saved model, running free: it sees the image and the question only."""
 
-    def __init__(self, directory: Path, params: Evaluate) -> None:
+    def __init__(self, directory: Path, params: Evaluate, embeddings: Path | None = None) -> None:
         from sim4seg import model
+        from sim4seg.embeddings.keys import check_same
+        from sim4seg.embeddings.store import open_store
 
         self.params = params
         self.model, self.processor = model.load(directory)
+        self.embeddings = open_store(embeddings) if embeddings else None
+        if self.embeddings is not None:
+            check_same(self.model, self.embeddings.encoder, str(embeddings))
 
     def answer(
         self, images: list[NDArray[np.uint8]], questions: list[str], seeds: list[int]
@@ -60,6 +65,7 @@ class ModelAnswerer:
             temperature=self.params.tts.temperature,
             max_new_tokens=self.params.max_new_tokens,
             seeds=seeds,
+            sam_embeddings=self.embeddings.read(images) if self.embeddings is not None else None,
         )
 
     def choose(self, candidates: Sequence[Candidate]) -> int:

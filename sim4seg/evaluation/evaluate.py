@@ -20,6 +20,7 @@ import sim4seg
 from sim4seg.atomic import write_json, write_text
 from sim4seg.config import Evaluate
 from sim4seg.digest import digest_bytes, digest_directory, digest_file, digest_json
+from sim4seg.embeddings.index import INDEX
 from sim4seg.errors import DataError
 from sim4seg.evaluation.answer import names_label
 from sim4seg.evaluation.answerer import Answerer, ModelAnswerer
@@ -55,7 +56,14 @@ class Samples(Protocol):
 
 
 def evaluate(
-    seed: int, params: Evaluate, model: Path, shards: Path, manifest: Path, outputs: Outputs, work: Path
+    seed: int,
+    params: Evaluate,
+    model: Path,
+    shards: Path,
+    manifest: Path,
+    outputs: Outputs,
+    work: Path,
+    embeddings: Path | None = None,
 ) -> dict[str, Any]:
     """Score the saved model on the manifest's test split.
 
@@ -70,6 +78,7 @@ def evaluate(
         manifest: the manifest's file.
         outputs: where to write.
         work: folder for unfinished work.
+        embeddings: what stage ``embed`` wrote.
 
     Returns:
         what is in metrics.json.
@@ -84,9 +93,11 @@ def evaluate(
     torch.set_num_threads(params.threads)
     frame = read_manifest(manifest)
     inputs = [digest_directory(model), digest_file(manifest), digest_json([seed, params.model_dump()]), _digest_code()]
+    if embeddings is not None and (embeddings / INDEX).is_file():
+        inputs.append(digest_file(embeddings / INDEX))
     store = BatchStore(work, digest_json(inputs))
     return score_manifest(
-        seed, params, lambda: ModelAnswerer(model, params), ShardReader(shards), frame, outputs, store
+        seed, params, lambda: ModelAnswerer(model, params, embeddings), ShardReader(shards), frame, outputs, store
     )
 
 

@@ -59,6 +59,7 @@ def answer_batch(
     temperature: float = 0.7,
     max_new_tokens: int = 256,
     seeds: list[int],
+    sam_embeddings: Tensor | None = None,
 ) -> list[list[Candidate]]:
     """Answer a batch of questions; nothing of the true answer is fed.
 
@@ -69,6 +70,7 @@ def answer_batch(
         perturbations: n; perturbation 0 leaves the region mask alone.
         max_new_tokens: a text that has not ended by then is cut there.
         seeds: one for each image; decides its samples, whatever else is in the batch and whatever m and n are.
+        sam_embeddings: (B, C, s, s) of SAM's image encoder, where they are known already.
 
     Returns:
         For each image m * n candidates, path by path. Where the text lacks ``[SEG]`` the mask is that of the text
@@ -80,6 +82,8 @@ def answer_batch(
     _check(images, questions, seeds, paths, perturbations, max_new_tokens)
     device = next(model.parameters()).device
     visual = {name: value.to(device) for name, value in processor.image_inputs(images).items()}
+    if sam_embeddings is not None:
+        visual["sam_embeddings"] = sam_embeddings.to(device)
     text = processor.text_inputs(questions, grid=visual["vision_grid"])
     prompt = {name: value.to(device) for name, value in text.items()}
     writing = decoding.write_paths(
@@ -123,8 +127,10 @@ def _masks(
     scores = model.region_scores(seg, image, where)
     regions = _perturbed(rvls2m.normalise(scores), seeds, paths, perturbations)
     each = paths * perturbations
+    known = visual.get("sam_embeddings")
+    embeddings = model.segmenter.encode(visual["sam_pixel_values"]) if known is None else known
     logits, iou = model.segmenter.decode(
-        model.segmenter.encode(visual["sam_pixel_values"]).repeat_interleave(each, 0),
+        embeddings.repeat_interleave(each, 0),
         seg.repeat_interleave(perturbations, 0),
         model.mask_prompt(regions, visual["sam_extent"].repeat_interleave(each, 0)),
     )

@@ -49,20 +49,26 @@ def token_coverage(target: Tensor, affine: Tensor, extent: Tensor, grid: tuple[i
     return F.avg_pool2d(sampled, points)[:, 0]
 
 
-def word_bags(ids: Tensor, chosen: Tensor, size: int) -> Tensor:
+def held_words(ids: Tensor, chosen: Tensor, size: int) -> Tensor:
+    """Which of ``size`` ids each row has where it is ``chosen``; (B, size) float32, 0 or 1."""
+    held = torch.zeros(len(ids), size, device=ids.device)
+    return held.scatter_reduce_(1, ids, chosen.float(), reduce="amax")
+
+
+def word_bags(ids: Tensor, chosen: Tensor, size: int, shared: Tensor | None = None) -> Tensor:
     """What tells one row's words from the others': its distinct ids that not every row has, as a distribution.
 
     Args:
         ids: (B, L) token ids.
         chosen: (B, L) bool, where to look.
         size: ids there are.
+        shared: (size,) bool, ids that every row has, where the rows are a part of a larger batch.
 
     Returns:
         (B, size) float32; rows sum to 1, or to 0 where nothing tells the row from the others.
     """
-    held = torch.zeros(len(ids), size, device=ids.device)
-    held.scatter_reduce_(1, ids, chosen.float(), reduce="amax")
-    own = held * (held.mean(0) < 1)
+    held = held_words(ids, chosen, size)
+    own = held * (held.mean(0) < 1 if shared is None else ~shared)
     return own / own.sum(1, keepdim=True).clamp(min=1)
 
 

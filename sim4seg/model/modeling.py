@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput
 
 from sim4seg.errors import ModelError
 from sim4seg.model import objective, rvls2m
+from sim4seg.model.alignment import held_words
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.families import family_of
 from sim4seg.model.objective import Labels
@@ -29,7 +30,7 @@ class Sim4SegOutput(ModelOutput):  # type: ignore[misc]
         mask_logits: (B, P, P) in SAM's padded low-resolution frame (P = SAM's mask-prompt side).
         regions: (B, g, g) region matrix R, min-max normalised.
         predicted_iou: (B,).
-        parts: unweighted losses by name, detached.
+        parts: unweighted losses by name, with gradients.
     """
 
     loss: Tensor | None = None
@@ -187,11 +188,13 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         pixel_values: Tensor,
         vision_grid: Tensor,
         vision_affine: Tensor,
-        sam_pixel_values: Tensor,
-        sam_extent: Tensor,
+        sam_pixel_values: Tensor | None = None,
+        sam_extent: Tensor | None = None,
         labels: Tensor | None = None,
         conclusion: Tensor | None = None,
         mask_labels: Tensor | None = None,
+        sam_embeddings: Tensor | None = None,
+        shared_words: Tensor | None = None,
         **_: Any,
     ) -> Sim4SegOutput:
         """Score a batch whose texts hold ``[SEG]``.
@@ -206,17 +209,22 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             labels: (B, L), -100 where no text loss is taken.
             conclusion: (B, L), 1 on the tokens of the diagnosis; they count ``loss.conclusion`` times.
             mask_labels: (B, S, S) in {0, 1} in SAM's frame.
+            sam_embeddings: (B, C, s, s) of SAM's image encoder, in place of ``sam_pixel_values``
+                (:mod:`sim4seg.embeddings`).
+            shared_words: (2, V) bool of :meth:`shared_words`, where the batch is a part of a larger one.
         """
+        assert sam_extent is not None
         visual = {"pixel_values": pixel_values, "vision_grid": vision_grid, "vision_affine": vision_affine}
-        wanted = Labels(labels, conclusion, mask_labels)
+        wanted = Labels(labels, conclusion, mask_labels, shared_words)
         looks = labels is not None and mask_labels is not None and self._attention_is_learnt()
         read = self._read(input_ids, attention_mask, visual, looks)
         seg, image = self.seg_and_image_states(read.last_hidden_state, input_ids, vision_grid)
         scores = self.region_scores(seg, image, visual)
         regions = rvls2m.normalise(scores)
-        logits, predicted_iou = self.segmenter.decode(
-            self.segmenter.encode(sam_pixel_values), seg, self.mask_prompt(regions, sam_extent)
-        )
+        if sam_embeddings is None:
+            assert sam_pixel_values is not None
+            sam_embeddings = self.segmenter.encode(sam_pixel_values)
+        logits, predicted_iou = self.segmenter.decode(sam_embeddings, seg, self.mask_prompt(regions, sam_extent))
         parts: dict[str, Tensor] = {}
         weights = self.config.loss
         if labels is not None:
@@ -233,7 +241,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             mask_logits=logits,
             regions=regions.detach(),
             predicted_iou=predicted_iou.detach(),
-            parts={name: part.detach() for name, part in parts.items()},
+            parts=parts,
         )
 
     def _auxiliary(
@@ -249,10 +257,31 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             features = self.family.image_features(read)
             if features is not None:
                 features = features.reshape(len(input_ids), -1, features.shape[-1])
-            parts["align"] = objective.align_part(self, features, coverage, wanted, answer)
+            parts["align"] = objective.align_part(self, features, coverage, wanted)
         if looks:
             parts["attend"] = objective.attend_part(list(read.attentions), self._is_image(input_ids), answer, coverage)
         return parts
+
+    def loss_counts(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What each part of the loss of a batch is a mean over: weighted tokens, positions, or else ``rows``.
+
+        With them, parts of several batches make the parts of all together: weighted by counts, not averaged.
+        """
+        labels = batch["labels"]
+        scored, weights = objective.token_weights(labels, batch.get("conclusion"), self.config.loss["conclusion"])
+        counts = {"rows": torch.tensor(float(len(labels)), device=labels.device), "text": weights[scored].sum()}
+        if self._attention_is_learnt():
+            coverage = objective.coverage_of(
+                batch["mask_labels"], batch["vision_affine"], batch["sam_extent"], _grids(batch)
+            )
+            counts["attend"] = ((labels[:, 1:] != -100) & (coverage.amax(1, keepdim=True) > 0)).sum().float()
+        return counts
+
+    def shared_words(self, labels: Tensor, conclusion: Tensor | None) -> Tensor:
+        """(2, V) bool: words that all rows have in their reasoning, and in their diagnosis; they tell nothing apart."""
+        parts = objective.reasoning_and_diagnosis(labels, conclusion)
+        words = len(self.lm_head.weight)
+        return torch.stack([held_words(labels.clamp(min=0), part, words).bool().all(0) for part in parts])
 
     def _attention_is_learnt(self) -> bool:
         """Whether the attention loss is asked for, and the kernels give attention away (the fused ones do not)."""

@@ -23,11 +23,28 @@ class Labels:
         text: (B, L), -100 where no text loss is taken.
         conclusion: (B, L), 1 on the tokens of the diagnosis.
         masks: (B, S, S) in {0, 1} in SAM's frame.
+        shared_words: (2, V) bool, words that every row of a larger batch has; None where this is all of it.
     """
 
     text: Tensor | None
     conclusion: Tensor | None
     masks: Tensor | None
+    shared_words: Tensor | None = None
+
+
+def token_weights(labels: Tensor, conclusion: Tensor | None, conclusion_weight: float) -> tuple[Tensor, Tensor]:
+    """(B, L-1) bool, where the text loss is taken, and (B, L-1) float32, what a token counts there."""
+    scored = labels[:, 1:] != -100
+    if conclusion is None:
+        return scored, scored.float()
+    return scored, 1 + (conclusion_weight - 1) * conclusion[:, 1:]
+
+
+def reasoning_and_diagnosis(labels: Tensor, conclusion: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(B, L) bool each: the tokens of the answer before its diagnosis, and those of the diagnosis."""
+    answer = labels != -100
+    diagnosis = answer & (conclusion > 0) if conclusion is not None else answer
+    return answer & ~diagnosis, diagnosis
 
 
 def text_loss(
@@ -42,14 +59,13 @@ def text_loss(
         conclusion: (B, L), 1 on the tokens of the diagnosis; they count ``conclusion_weight`` times.
         conclusion_weight: 1 is the paper's loss.
     """
-    target = labels[:, 1:]
-    scored = target != -100
+    scored, weights = token_weights(labels, conclusion, conclusion_weight)
     logits = lm_head(states[:, :-1][scored]).float()
-    losses = F.cross_entropy(logits, target[scored].to(logits.device), reduction="none")
+    losses = F.cross_entropy(logits, labels[:, 1:][scored].to(logits.device), reduction="none")
     if conclusion is None:
         return losses.mean()
-    weights = 1 + (conclusion_weight - 1) * conclusion[:, 1:][scored]
-    return (losses * weights).sum() / weights.sum()
+    counts = weights[scored].to(logits.device)
+    return (losses * counts).sum() / counts.sum()
 
 
 def mask_losses(
@@ -99,7 +115,7 @@ def coverage_of(masks: Tensor, affine: Tensor, extent: Tensor, grids: list[tuple
     return token_coverage(masks, affine, extent, grids[0]).flatten(1)
 
 
-def align_part(model: Any, features: Tensor | None, coverage: Tensor, labels: Labels, answer: Tensor) -> Tensor:
+def align_part(model: Any, features: Tensor | None, coverage: Tensor, labels: Labels) -> Tensor:
     """:func:`sim4seg.model.alignment.alignment_loss` with the words of the batch's answers.
 
     Raises:
@@ -113,10 +129,14 @@ def align_part(model: Any, features: Tensor | None, coverage: Tensor, labels: La
         )
     assert labels.text is not None
     weights, words = model.config.loss, model.lm_head.weight
-    diagnosis = answer & (labels.conclusion > 0) if labels.conclusion is not None else answer
+    parts = reasoning_and_diagnosis(labels.text, labels.conclusion)
+    shared = labels.shared_words if labels.shared_words is not None else (None, None)
     # The reasoning's bag also holds its wording, which no image can tell: it counts less.
-    parts = ((weights["align_reasoning"], answer & ~diagnosis), (weights["align_conclusion"], diagnosis))
-    bags = [(weight, word_bags(labels.text.clamp(min=0), part, len(words))) for weight, part in parts]
+    bag_weights = (weights["align_reasoning"], weights["align_conclusion"])
+    bags = [
+        (weight, word_bags(labels.text.clamp(min=0), part, len(words), common))
+        for weight, part, common in zip(bag_weights, parts, shared, strict=True)
+    ]
     normal = model.language_model.norm(features)
     return alignment_loss(normal, words, model.config.seg_token_id, coverage, bags)
 

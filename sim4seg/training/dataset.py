@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from sim4seg.data.shards import ShardReader
-from sim4seg.errors import DataError
+from sim4seg.embeddings.store import EmbeddingStore
+from sim4seg.errors import DataError, ModelError
 from sim4seg.model.processing import Sim4SegProcessor
+from sim4seg.model.tokenizer import SEG_TOKEN
 
 
 class SplitDataset(Dataset[dict[str, Any]]):
@@ -23,15 +26,27 @@ class SplitDataset(Dataset[dict[str, Any]]):
             raise DataError(
                 f"no sample in split {split!r}", where=str(shards), remedy="check ingest.splits and reports/ingest.json"
             )
-        self.rows = rows[["shard", "row", "question", "cot"]].to_dict("records")
+        silent = rows.loc[~rows["cot"].str.contains(SEG_TOKEN, regex=False), "id"].tolist()
+        if silent:
+            raise DataError(
+                f"{len(silent)} answers in split {split!r} have no {SEG_TOKEN}, the first of sample {silent[0]}",
+                where="the manifest's column cot",
+                remedy="train on texts that passed gate_cot: run `dvc repro gate_cot`",
+            )
+        self.datasets: list[str] = rows["dataset"].tolist()
+        self.lengths: list[int] = (rows["question"].str.len() + rows["cot"].str.len()).tolist()
+        self.rows = rows[["id", "shard", "row", "question", "cot"]].to_dict("records")
         self.reader = ShardReader(shards)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.rows[index]
+        """A sample; ``-1 - row`` gives that row as a stand-in that is not to count."""
+        row = self.rows[index if index >= 0 else -1 - index]
         return {
+            "id": row["id"],
+            "idle": index < 0,
             "image": self.reader.image(row["shard"], row["row"]),
             "mask": self.reader.mask(row["shard"], row["row"]),
             "question": row["question"],
@@ -40,17 +55,35 @@ class SplitDataset(Dataset[dict[str, Any]]):
 
 
 class Collator:
-    """Samples to one batch of tensors, see :class:`Sim4SegProcessor` for shapes."""
+    """Samples to one batch of tensors, see :class:`Sim4SegProcessor` for shapes.
 
-    def __init__(self, processor: Sim4SegProcessor) -> None:
-        self.processor = processor
+    Args:
+        processor: makes the tensors.
+        embeddings: of SAM's encoder, given to the model in place of its pixels; None = the model encodes.
+    """
+
+    def __init__(self, processor: Sim4SegProcessor, embeddings: EmbeddingStore | None = None) -> None:
+        self.processor, self.embeddings = processor, embeddings
 
     def __call__(self, samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         processor = self.processor
-        visual = processor.image_inputs([s["image"] for s in samples])
+        images = [s["image"] for s in samples]
+        visual = processor.image_inputs(images)
         questions, answers = [s["question"] for s in samples], [s["answer"] for s in samples]
+        texts = processor.text_inputs(questions, answers, visual["vision_grid"])
+        told = ((texts["input_ids"] == processor.seg_token_id) & (texts["labels"] != -100)).sum(1)
+        if int(told.min()) < 1:
+            raise ModelError(
+                f"the tokenizer finds no {SEG_TOKEN} in the answer of sample {samples[int(told.argmin())]['id']}",
+                where="the batch",
+                remedy=f"the tokenizer must know {SEG_TOKEN} as one token: run `dvc repro ingest`",
+            )
+        if self.embeddings is not None:
+            visual.pop("sam_pixel_values")
+            visual["sam_embeddings"] = self.embeddings.read(images)
         return {
             **visual,
-            **processor.text_inputs(questions, answers, visual["vision_grid"]),
+            **texts,
             "mask_labels": processor.mask_labels([s["mask"] for s in samples]),
+            **({"idle": torch.tensor(1)} if samples[0]["idle"] else {}),
         }

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from sim4seg.atomic import atomic_directory, write_json, write_text
 from sim4seg.config import Train
 from sim4seg.data.manifest import read_manifest
 from sim4seg.digest import digest_directory, digest_file, digest_json
+from sim4seg.embeddings.index import INDEX
+from sim4seg.embeddings.keys import check_encoder
+from sim4seg.embeddings.store import open_store
+from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets import prepare
+from sim4seg.model.processing import Sim4SegProcessor
+from sim4seg.training.arguments import training_arguments
+from sim4seg.training.attention import set_attention
+from sim4seg.training.checkpoints import check_origin, last_checkpoint
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.lora import add_lora, merge_lora
-from sim4seg.training.trainer import PlainProgress, Sim4SegTrainer
-
-LOG_EVERY = 10
+from sim4seg.training.order import SampleOrder, Share
+from sim4seg.training.processes import this_process
+from sim4seg.training.progress import PlainProgress
+from sim4seg.training.trainer import Sim4SegTrainer
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class TrainPaths:
     report: Path = Path("reports/train.json")
     curve: Path = Path("reports/training_curve.csv")
     work: Path = Path("work")
+    embeddings: Path = Path("data/embeddings")
 
 
 def fingerprint(seed: int, params: Train, paths: TrainPaths) -> str:
@@ -44,110 +54,108 @@ def fingerprint(seed: int, params: Train, paths: TrainPaths) -> str:
     return digest_json(
         {
             "seed": seed,
-            "params": params.model_dump(mode="json"),
+            "params": params.model_dump(mode="json", exclude={"workers"}),
             "manifest": digest_file(paths.manifest),
             "tokenizer": digest_directory(paths.tokenizer),
             "torch": torch.__version__,
+            **({"embeddings": digest_file(index)} if (index := paths.embeddings / INDEX).is_file() else {}),
         }
     )
-
-
-def wants_bf16(mode: str) -> bool:
-    """``auto`` means: where the processor multiplies bfloat16 natively."""
-    if mode == "auto":
-        return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
-    return mode == "on"
-
-
-def _arguments(seed: int, params: Train, samples: int, folder: Path) -> TrainingArguments:
-    wanted = params.epochs * samples / (params.batch_size * params.accumulation)
-    # A checkpoint falls on a log step, so that no half-summed loss is lost when a run resumes from it; and the last
-    # step is a checkpoint, so that the end of the schedule takes part in the choice of the best.
-    every = max(1, round(wanted / (params.checkpoints * LOG_EVERY))) * LOG_EVERY
-    steps = every * params.checkpoints
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=params.batch_size,
-        gradient_accumulation_steps=params.accumulation,
-        learning_rate=params.learning_rate,
-        warmup_steps=min(params.warmup_steps, steps // 4),
-        lr_scheduler_type="linear",
-        adam_beta1=0.9,
-        adam_beta2=0.95,
-        weight_decay=params.weight_decay,
-        max_grad_norm=params.max_grad_norm,
-        bf16=wants_bf16(params.bf16),
-        seed=seed,
-        data_seed=seed,
-        logging_steps=LOG_EVERY,
-        eval_strategy="steps",
-        eval_steps=every,
-        save_steps=every,
-        save_total_limit=2,
-        metric_for_best_model="giou",
-        greater_is_better=True,
-        load_best_model_at_end=True,
-        remove_unused_columns=False,
-        label_names=["labels", "mask_labels"],
-        report_to=[],
-        use_cpu=not torch.cuda.is_available(),
-        disable_tqdm=not sys.stderr.isatty(),
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end (its state file, written last, can be read)."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            continue
-        return checkpoint
-    return None
 
 
 def train(seed: int, params: Train, paths: TrainPaths) -> None:
     """Train and write the best checkpoint (validation gIoU), the report and the loss curve.
 
+    Started by torchrun or accelerate, this is one of several processes that share each step's samples; one writes.
+
     Raises:
         DataError: a split that is needed has no samples.
-        ConfigError: unknown preset.
+        ConfigError: unknown preset; a step that the processes cannot share equally.
+        ModelError: a checkpoint that this launch cannot go on from.
     """
+    processes = this_process()
+    share = Share.of(params.batch_size, params.accumulation, processes.world)
     torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True)
     # Every kernel here writes all of its output; filling it first would cost a third of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     set_seed(seed)
-    manifest = read_manifest(paths.manifest)
-    training = SplitDataset(manifest, "train", paths.shards)
-    validation = SplitDataset(manifest, "val", paths.shards)
-    model, processor = prepare(params, paths.tokenizer, seed)
-    if params.lora:
-        add_lora(model)
-    folder = paths.work / f"train-{fingerprint(seed, params, paths)[:16]}"
-    arguments = _arguments(seed, params, len(training), folder)
+    with processes.together():
+        manifest = read_manifest(paths.manifest)
+        training = SplitDataset(manifest, "train", paths.shards)
+        validation = SplitDataset(manifest, "val", paths.shards)
+        model, processor = _model(seed, params, paths)
+        embeddings = open_store(paths.embeddings)
+        if embeddings is not None:
+            check_encoder(model, embeddings.encoder, str(paths.embeddings))
+        folder = paths.work / f"train-{fingerprint(seed, params, paths)[:16]}"
+        order = SampleOrder(
+            training.datasets,
+            training.lengths,
+            seed,
+            params.sampling,
+            share.step,
+            params.steps_per_epoch,
+            params.group_by_length,
+        )
     trainer = Sim4SegTrainer(
         model=model,
-        args=arguments,
+        args=training_arguments(seed, params, order, share, folder),
         train_dataset=training,
         eval_dataset=validation,
-        data_collator=Collator(processor),
+        data_collator=Collator(processor, embeddings),
+        order=order,
+        share=share,
+        processes=processes,
         word_dropout=params.word_dropout,
         blank=processor.tokenizer.pad_token_id,
         callbacks=[] if sys.stderr.isatty() else [PlainProgress()],
     )
     trainer.remove_callback(PrinterCallback)
-    checkpoint = last_checkpoint(folder)
-    if checkpoint:
-        print(f"train: resuming from {checkpoint}", file=sys.stderr)
+    with processes.together():
+        checkpoint = last_checkpoint(folder)
+        if checkpoint:
+            check_origin(checkpoint, processes.world, trainer.engine)
+            if processes.writes:
+                print(f"train: resuming from {checkpoint}", file=sys.stderr)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finished = _whole_model(trainer, lambda: _model(seed, params, paths)[0])
+    with processes.together():
+        if processes.writes:
+            _write(trainer, finished, processor, paths)
+
+
+def starting_model(
+    seed: int, params: Train, paths: TrainPaths
+) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
+    """The model as training begins with it, without adapters."""
+    return prepare(params, paths.tokenizer, seed)
+
+
+def _model(seed: int, params: Train, paths: TrainPaths) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
+    model, processor = starting_model(seed, params, paths)
+    if params.lora:
+        add_lora(model)
+    if params.attention != "auto":
+        set_attention(model, params.attention)
+    return model, processor
+
+
+def _whole_model(
+    trainer: Sim4SegTrainer, make: Callable[[], Sim4SegForConditionalGeneration]
+) -> Sim4SegForConditionalGeneration:
+    """The trained model in one piece, on the process that writes; others take part in putting it together."""
+    if trainer.engine == "plain":
+        return trainer.model_inside
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    model = make()
+    if trainer.processes.writes:
+        model.load_state_dict(weights)
+    return model
+
+
+def _write(trainer: Sim4SegTrainer, model: Sim4SegForConditionalGeneration, processor: Any, paths: TrainPaths) -> None:
     merge_lora(model)
-    _write(trainer, model, processor, paths)
-
-
-def _write(trainer: Sim4SegTrainer, model: Any, processor: Any, paths: TrainPaths) -> None:
     history = trainer.state.log_history
     scores = [{"step": row["step"], "giou": row["eval_giou"]} for row in history if "eval_giou" in row]
     write_text(paths.curve, _curve([row for row in history if "loss" in row]))

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from sim4seg.config import GenerateCot, Train
-from sim4seg.cot.generate import generate_cot
+from sim4seg.config import Train
 from sim4seg.data.manifest import read_manifest, write_manifest
 from sim4seg.digest import digest_directory
 from sim4seg.errors import DataError
-from sim4seg.training.train import TrainPaths, fingerprint, last_checkpoint, train
-from tests.data.pictures import generic
-from tests.data.test_ingest import run
+from sim4seg.training.checkpoints import last_checkpoint
+from sim4seg.training.train import TrainPaths, fingerprint, train
 
 CHILD = """
 import sys
@@ -31,16 +29,6 @@ paths = TrainPaths(data / "out/shards", data / "cot.parquet", data / "out/tokeni
                    out / "curve.csv", out / "work")
 train(3, Train(epochs=9, batch_size=2, warmup_steps=5, checkpoints=3, lora=lora), paths)
 """
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Twelve samples, ingested, with texts."""
-    root = tmp_path_factory.mktemp("data")
-    generic(root / "raw")
-    where = run(root)
-    generate_cot(5, GenerateCot(), where.manifest, where.shards, root / "cot.parquet", root / "cot.json")
-    return root
 
 
 def start(data: Path, out: Path, lora: str = "") -> subprocess.Popen:

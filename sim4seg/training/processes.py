@@ -1,0 +1,107 @@
+"""The processes of one training run: what each adds up to over all, and how all stop together when one cannot go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from accelerate import PartialState
+from torch import Tensor
+
+from sim4seg import errors
+from sim4seg.errors import Sim4SegError
+
+
+class Processes:
+    """This process among ``world`` of them; a run of one process needs no communication.
+
+    Args:
+        rank, world: as the launcher numbered them.
+        device: where the backend's tensors live (the CPU for gloo, this process's GPU for nccl).
+    """
+
+    def __init__(self, rank: int, world: int, device: torch.device) -> None:
+        self.rank, self.world, self.device = rank, world, device
+
+    @property
+    def writes(self) -> bool:
+        """Only one process writes."""
+        return self.rank == 0
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Sum over all processes."""
+        return self._reduce(value, dist.ReduceOp.SUM)
+
+    def least(self, value: Tensor) -> Tensor:
+        """Element by element the least of all processes."""
+        return self._reduce(value, dist.ReduceOp.MIN)
+
+    def _reduce(self, value: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
+        if self.world == 1:
+            return value
+        moved = value.detach().clone().to(self.device)
+        dist.all_reduce(moved, operation)
+        return moved.to(value.device)
+
+    def gather(self, value: Tensor, fill: int | float = 0) -> list[Tensor]:
+        """The values of all processes in their order; sizes may differ, the common frame is filled with ``fill``."""
+        if self.world == 1:
+            return [value]
+        most = -self.least(-torch.tensor(value.shape))
+        frame = torch.full(most.tolist(), fill, dtype=value.dtype, device=self.device)
+        frame[tuple(slice(size) for size in value.shape)] = value.to(self.device)
+        parts = [torch.empty_like(frame) for _ in range(self.world)]
+        dist.all_gather(parts, frame)
+        sizes = [torch.empty(value.dim(), dtype=torch.int64, device=self.device) for _ in range(self.world)]
+        dist.all_gather(sizes, torch.tensor(value.shape, device=self.device))
+        return [part[: int(size[0])].to(value.device) for part, size in zip(parts, sizes, strict=True)]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world > 1:
+            dist.barrier()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Run a block that may fail on some processes only; then all raise the error of the first that failed.
+
+        Raises:
+            Sim4SegError: the same on all, with ``shared`` set: one of them need say it.
+        """
+        failed: Sim4SegError | None = None
+        try:
+            yield
+        except Sim4SegError as error:
+            failed = error
+        if self.world == 1:
+            if failed is not None:
+                raise failed
+            return
+        first = int(self.least(torch.tensor(self.world if failed is None else self.rank)))
+        if first < self.world:
+            raise self._tell(failed, first) from failed
+
+    def _tell(self, error: Sim4SegError | None, source: int) -> Sim4SegError:
+        said = b""
+        if error is not None and self.rank == source:
+            where = f"{error.where} (process {source} of {self.world})".strip()
+            said = json.dumps([type(error).__name__, error.what, where, error.remedy]).encode()
+        size = torch.tensor(len(said), device=self.device)
+        dist.broadcast(size, source)
+        text = torch.zeros(int(size), dtype=torch.uint8, device=self.device)
+        if said:
+            text.copy_(torch.frombuffer(bytearray(said), dtype=torch.uint8))
+        dist.broadcast(text, source)
+        kind, what, where, remedy = json.loads(bytes(text.cpu().tolist()))
+        shared: Sim4SegError = getattr(errors, kind, Sim4SegError)(what, where=where, remedy=remedy)
+        shared.shared = True
+        return shared
+
+
+def this_process() -> Processes:
+    """This process as its launcher (torchrun, accelerate) numbered it; the only one where there was no launcher."""
+    state = PartialState(cpu=not torch.cuda.is_available())
+    return Processes(state.process_index, state.num_processes, state.device)
