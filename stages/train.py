@@ -1,11 +1,13 @@
 """Stage train: a preset trained on the gated samples, best checkpoint by validation gIoU."""
 
 from sim4seg.config import Params
+from sim4seg.training.launch import relaunch
 from stages.entry import run
 
 
 def main(params: Params) -> None:
     """Train with the ``train`` section; torch is imported late so that a mistake in params.yaml shows at once."""
+    relaunch("stages.train")
     from sim4seg.training.train import TrainPaths, train
 
     train(params.base.seed, params.train, TrainPaths())

@@ -37,7 +37,7 @@ def training_arguments(seed: int, params: Train, order: SampleOrder, share: Shar
     # step is a checkpoint, so that the end of the schedule takes part in the choice of the best.
     every = max(1, round(wanted / (params.checkpoints * LOG_EVERY))) * LOG_EVERY
     steps = every * params.checkpoints
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=share.micro,
@@ -73,3 +73,6 @@ def training_arguments(seed: int, params: Train, order: SampleOrder, share: Shar
         # SAM's decoder has heads for several masks, of which one is used.
         ddp_find_unused_parameters=True,
     )
+    # One process that sees several GPUs would cut batches up in threads (DataParallel): it uses the first one.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
