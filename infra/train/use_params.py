@@ -36,4 +36,4 @@ def main(name: str, file: Path = Path("params.yaml")) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1])

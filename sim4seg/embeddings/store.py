@@ -48,7 +48,7 @@ class EmbeddingStore:
         path = self.folder / shard_name(shard)
         try:
             if shard not in self._open:
-                self._open[shard] = safe_open(path, framework="pt").get_slice("embeddings")
+                self._open[shard] = safe_open(path, framework="pt").get_slice("embeddings")  # type: ignore[no-untyped-call]
             found: Tensor = self._open[shard][row]
         except (OSError, SafetensorError, IndexError) as error:
             raise DataError(f"cannot read embeddings: {error}", where=str(path), remedy=AGAIN) from error
