@@ -64,6 +64,22 @@ class Processes:
         if self.world > 1:
             dist.barrier()
 
+    def agree(self, step: int, folder: str) -> None:
+        """Make sure that all found the same checkpoint.
+
+        Raises:
+            ModelError: they did not; the same on all.
+        """
+        least, most = int(self.least(torch.tensor(step))), -int(self.least(torch.tensor(-step)))
+        if least != most:
+            error = errors.ModelError(
+                f"some processes find a checkpoint of step {most}, others of step {least}",
+                where=folder,
+                remedy="let all machines share the folder, or remove it on all of them",
+            )
+            error.shared = True
+            raise error
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Run a block that may fail on some processes only; then all raise the error of the first that failed.

@@ -112,8 +112,9 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
         callbacks=[] if sys.stderr.isatty() else [PlainProgress()],
     )
     trainer.remove_callback(PrinterCallback)
+    checkpoint = last_checkpoint(folder)
+    processes.agree(int(checkpoint.name.split("-")[1]) if checkpoint else 0, str(paths.work))
     with processes.together():
-        checkpoint = last_checkpoint(folder)
         if checkpoint:
             check_origin(checkpoint, processes.world, trainer.engine)
             if processes.writes:
@@ -148,9 +149,10 @@ def _whole_model(
     if trainer.engine == "plain":
         return trainer.model_inside
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if not trainer.processes.writes:
+        return trainer.model_inside
     model = make()
-    if trainer.processes.writes:
-        model.load_state_dict(weights)
+    model.load_state_dict(weights)
     return model
 
 
