@@ -71,4 +71,4 @@ if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(2)
     compare("tiny, encoder frozen", {}, 8, 7)
-    compare("tiny with SAM ViT-B at 1024 px", VIT_B, 1, 3)
+    compare("tiny with SAM ViT-B at 1024 px", VIT_B, 1, 2)
