@@ -21,7 +21,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 # dvc.yaml runs "python -m stages.*": that python is the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test faults lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -55,6 +55,9 @@ demo: $(STAMP)  ## raw images to a registered model, with its results
 
 test: lint  ## everything that must hold: lint, types, import rules, tests
 	$(BIN)/python -m pytest
+
+faults: $(STAMP)  ## kill every server in the middle of every stage of retraining; half an hour or more
+	$(BIN)/python -m tests.team.faults
 
 lint: $(STAMP)  ## ruff, import-linter, mypy
 	$(BIN)/ruff check .

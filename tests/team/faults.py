@@ -198,13 +198,14 @@ def _steps() -> list[str]:
     return [*stages(), PROMOTION]
 
 
-def run(folder: Path, kills: int, seed: int, a_round: int = 5) -> Campaign:
+def run(folder: Path, kills: int, seed: int, a_round: int = 5, one_each: bool = False) -> Campaign:
     """A whole campaign on a new team.
 
     Args:
         kills: how many; with 45 or more, each server is killed in each step.
         seed: of the order and the moments.
         a_round: kills in one retraining.
+        one_each: begin with one kill of each server, each in another step.
     """
     team = Team(folder)
     try:
@@ -214,6 +215,9 @@ def run(folder: Path, kills: int, seed: int, a_round: int = 5) -> Campaign:
         campaign._finish(campaign._start())
         order = all_kills()
         campaign.random.shuffle(order)
+        if one_each:
+            steps = campaign.random.sample(_steps(), len(SERVERS))
+            order = [Kill(server, step) for server, step in zip(SERVERS, steps, strict=True)]
         wanted = deque(itertools.islice(itertools.cycle(order), kills))
         while wanted and len(campaign.done) < kills:
             wanted.extend(campaign.round(wanted, a_round))

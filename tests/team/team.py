@@ -144,10 +144,14 @@ class Team:
 
     def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """A call of the Prefect server's API."""
-        environment = self.stack.env()
-        return request(
-            f"{environment['PREFECT_API_URL']}/{path}", login=environment["PREFECT_API_AUTH_STRING"], body=body
-        )
+        env = self.stack.env()
+        for attempt in range(4):
+            try:
+                return request(f"{env['PREFECT_API_URL']}/{path}", login=env["PREFECT_API_AUTH_STRING"], body=body)
+            except TimeoutError:  # a busy machine; nothing that is asked here does harm twice
+                if attempt == 3:
+                    raise
+        raise AssertionError("not reached")
 
     def schedule(self, seconds: float) -> None:
         """Give the retraining's deployment an interval in place of its nightly schedule."""

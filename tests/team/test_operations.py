@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infra.identities import ADMIN
+from infra.secret_scan import secrets_found
 from sim4seg.lineage.git import git
 from tests.team.team import Team
 
@@ -134,3 +135,10 @@ def test_a_refused_push_loses_nothing(team: Team) -> None:
 def _registry_is_consistent(team: Team) -> None:
     champion = [one for one in team.history() if one["action"] != "decline"][-1]["version"]
     assert "is the champion" in team.run("sim4seg.cli", "promote", "--version", champion)
+
+
+def test_no_secret_is_left_anywhere(team: Team) -> None:
+    """Passwords and keys of all servers: not in logs, params, dvc.lock, git, artifacts, caches or databases' files."""
+    folders = [team.workspace, team.folder / "remote.git", *team.logs(), team.stack.folder / "s3"]
+    allowed = [team.workspace / ".dvc/config.local"]
+    assert secrets_found(team.stack.secrets.values(), folders, ignore=allowed) == []
