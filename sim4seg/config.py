@@ -165,7 +165,8 @@ class Weights(Section):
     """SAM's or MedSAM's `.pth`."""
     sam_sha256: str = ""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """In which the model is held."""
+    """In which the model is held. bfloat16 only under an engine that keeps float32 copies of what is trained
+    (DeepSpeed does): otherwise most updates are smaller than its rounding and are lost."""
 
 
 class Embed(Section):
