@@ -12,11 +12,6 @@ from sim4seg.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
-PresetName = Literal[
-    "tiny", "paper", "llava-1.5", "medsam", "qwen2.5-vl",
-    "paper-small", "llava-1.5-small", "medsam-small", "qwen2.5-vl-small",
-]  # fmt: skip
-"""Keys of `sim4seg.model.presets.PRESETS`; the small ones are siblings for trying out what the big ones need."""
 
 
 class Section(BaseModel):
@@ -185,7 +180,8 @@ class Embed(Section):
 class Train(Section):
     """Training."""
 
-    preset: PresetName = "tiny"
+    preset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")] = "tiny"
+    """One of `sim4seg.model.presets.PRESETS`."""
     weights: Weights = Weights()
     epochs: Annotated[float, Field(gt=0)] = 6
     batch_size: Positive = 16

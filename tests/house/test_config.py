@@ -1,11 +1,10 @@
 """params.yaml is checked whole: every mistake, with its line."""
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from sim4seg.config import Params, PresetName, load_params
+from sim4seg.config import Params, load_params
 from sim4seg.errors import ConfigError
 
 
@@ -63,9 +62,3 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
     assert load_params(written(tmp_path, "")) == Params()
-
-
-def test_presets_are_those_that_can_be_built() -> None:
-    from sim4seg.model.presets import PRESETS
-
-    assert set(get_args(PresetName)) == set(PRESETS)
