@@ -147,6 +147,20 @@ class LossWeights(Section):
     """How many times a token of the diagnosis counts in the text loss."""
 
 
+PresetName = Literal[
+    "tiny",
+    "paper",
+    "llava-1.5",
+    "medsam",
+    "qwen2.5-vl",
+    "paper-small",
+    "llava-1.5-small",
+    "medsam-small",
+    "qwen2.5-vl-small",
+]
+"""Of `sim4seg.model.presets.PRESETS`; written out so that a mistake is told with all others of the file."""
+
+
 class Weights(Section):
     """Published weights that a preset starts from; on this machine already, nothing is fetched."""
 
@@ -180,8 +194,7 @@ class Embed(Section):
 class Train(Section):
     """Training."""
 
-    preset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")] = "tiny"
-    """One of `sim4seg.model.presets.PRESETS`."""
+    preset: PresetName = "tiny"
     weights: Weights = Weights()
     epochs: Annotated[float, Field(gt=0)] = 6
     batch_size: Positive = 16

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
-from sim4seg.config import LossWeights, Region, Train, Weights, load_params
+from sim4seg.config import LossWeights, PresetName, Region, Train, Weights, load_params
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.model.presets import PRESETS, build, on_meta, prepare
 from sim4seg.plan.cost import token_grid
@@ -163,7 +164,7 @@ def test_published_weights_get_the_new_token_and_keep_the_rest(tokenizer, tmp_pa
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     sibling = catalogue.PRESETS["llava-1.5-small"]
     monkeypatch.setitem(catalogue.PRESETS, "given", replace(sibling, lvlm="a small LLaVA"))
-    params = Train(preset="given", weights=Weights(lvlm=str(tmp_path)))
+    params = Train(weights=Weights(lvlm=str(tmp_path))).model_copy(update={"preset": "given"})
     loaded, theirs = prepare(params, tmp_path, 0)
     ids = theirs.tokenizer("[SEG]", add_special_tokens=False)["input_ids"]
     assert ids == [loaded.config.seg_token_id]
@@ -171,6 +172,10 @@ def test_published_weights_get_the_new_token_and_keep_the_rest(tokenizer, tmp_pa
         mine = loaded.lvlm.state_dict()[name]
         assert torch.equal(mine[: len(value)], value), name
     assert loaded.config.loss == params.loss.model_dump()
+
+
+def test_params_know_every_preset():
+    assert set(get_args(PresetName)) == set(PRESETS)
 
 
 def test_the_papers_settings_are_a_parameter_file():
