@@ -70,6 +70,7 @@ def test_params_are_laid_over_and_give_the_paper_s_settings(gpus, tmp_path):
     assert params.model_copy(update={"train": Train()}) == load_params(ROOT / "params.yaml").model_copy(
         update={"train": Train()}
     )
+    assert train.preset == "paper"
     share = Share.of(train.batch_size, train.accumulation, gpus)
     assert share.micro == 2 and share.accumulation == {1: 80, 8: 10, 64: 1}[gpus]
     assert share.step * train.steps_per_epoch == 160_000 and train.epochs == 4
