@@ -48,7 +48,8 @@ class Project:
             else:
                 shutil.copyfile(source, folder / name)
         (folder / ".dvc").mkdir()
-        shutil.copyfile(ROOT / ".dvc/config", folder / ".dvc/config")
+        for name in ("config", ".gitignore"):
+            shutil.copyfile(ROOT / ".dvc" / name, folder / ".dvc" / name)
         file = folder / "params.yaml"
         file.write_text(yaml.safe_dump(merge(yaml.safe_load(file.read_text()), SMALL), sort_keys=False))
         self.run("git", "init", "-q")

@@ -116,12 +116,12 @@ class Team:
             "SIM4SEG_EXPORT_PROFILE": "exporter",
         }
 
-    def run(self, *command: str, code: int = 0) -> str:
-        """A command as a user types it, in the project's folder."""
+    def run(self, *command: str, code: int = 0, **environment: str) -> str:
+        """A command as a user types it, in the project's folder, with ``environment`` over what is set."""
         done = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=self.workspace,
-            env=self.environment,
+            env={**self.environment, **environment},
             capture_output=True,
             text=True,
             timeout=600,

@@ -1,6 +1,9 @@
 """A team's whole use of the project against real servers: PostgreSQL, Prefect, MLflow and S3 on loopback."""
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +12,8 @@ import pytest
 from infra.identities import ADMIN
 from infra.secret_scan import secrets_found
 from sim4seg.lineage.git import git
+from tests.data.test_s3 import Faulty
+from tests.pipeline.test_kill_and_full_disk import can_mount
 from tests.team.team import Team
 
 TICK = 15.0
@@ -129,6 +134,58 @@ def test_a_refused_push_loses_nothing(team: Team) -> None:
     hook.unlink()
     state = team.ended(team.start_run())
     assert state["name"] in ("Promoted", "NotPromoted"), state
+    _registry_is_consistent(team)
+
+
+@pytest.mark.parametrize("kind", ["503", "slow", "truncated"])
+def test_a_store_that_fails_now_and_then(team: Team, kind: str) -> None:
+    """The bucket answers the first requests for each object badly; the run ends as if nothing had been."""
+    team.upload(1)
+    store = Faulty(team.stack.ports["s3"], kind)
+    try:
+        # The proxy only reads, so the champion is not exported in this run.
+        said = team.run("flows.retrain", AWS_ENDPOINT_URL=f"http://127.0.0.1:{store.server_port}", SIM4SEG_EXPORT="")
+    finally:
+        store.shutdown()
+    assert "Promoted" in said, said
+    assert store.asked, "the store was never asked"
+    _registry_is_consistent(team)
+
+
+DISK = """
+import subprocess, sys
+from pathlib import Path
+disk, kilobytes = Path("work/retrain"), int(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(disk)], check=True)
+sys.exit(subprocess.run([sys.executable, "-m", "flows.retrain"]).returncode)
+"""
+
+
+@pytest.mark.skipif(not can_mount(), reason="a small disk of one's own needs `unshare -rm`")
+def test_a_full_disk_says_so_and_loses_nothing(team: Team) -> None:
+    """The worktree's disk holds the checkout and little more."""
+    team.upload(1)
+    command = ["unshare", "-rm", sys.executable, "-c", DISK, "6000"]
+    done = subprocess.run(command, cwd=team.workspace, env=team.environment, capture_output=True, text=True)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1 and ("disk is full" in said or "No space left" in said), said
+    git(team.workspace, "worktree", "prune")
+    assert "Promoted" in team.run("flows.retrain")
+    _registry_is_consistent(team)
+
+
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="needs Debian's package faketime")
+@pytest.mark.parametrize("jump", ["+40 days", "-40 days"])
+def test_a_clock_that_jumps(team: Team, jump: str) -> None:
+    """A run on a clock that is forty days off, then one on the right clock."""
+    team.upload(1)
+    team.wait(lambda: not any(run["state"]["type"] == "RUNNING" for run in team.runs()))
+    done = subprocess.run(
+        ["faketime", "-f", jump.replace(" days", "d"), sys.executable, "-m", "flows.retrain"],
+        cwd=team.workspace, env=team.environment, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0 and "Promoted" in done.stdout, done.stdout + done.stderr
+    assert "UpToDate" in team.run("flows.retrain")
     _registry_is_consistent(team)
 
 
