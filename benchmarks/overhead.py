@@ -1,9 +1,11 @@
-"""What DVC and the Prefect flow add to the bare stage commands, on the default pipeline.
+"""What DVC and the Prefect flow add to the stage commands: one run of the pipeline, watched from outside.
 
-    python benchmarks/overhead.py                         the whole default pipeline, twice: bare, then as a flow
+    python benchmarks/overhead.py                         the default pipeline from nothing, in a clone
     python benchmarks/overhead.py --set train.epochs=0.2  with a shorter training; what is added stays the same
 
-Both runs start from nothing, in clones of the committed project that use this environment. Prints one JSON object.
+The time of a stage is that of its own process (`python -m stages.X`), from its start to its end, as if it had been typed.
+What remains of the flow's time is what was added. Both come from the same run, so that a busy machine does not tilt the
+comparison. Prints one JSON object with the figures that the run ended with.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import yaml
-
-from flows.graph import read_graph
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,45 +39,83 @@ def clone(folder: Path, changes: list[str]) -> Path:
         for parent in parents:
             section = section[parent]
         section[name] = yaml.safe_load(value)
-    file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    if changes:
+        file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return folder
 
 
-def timed(folder: Path, *command: str) -> float:
-    """Seconds of a command in ``folder``; ends this program if it failed."""
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+def stages_below(root: int) -> dict[int, tuple[str, float]]:
+    """Pid to (stage, time of its start) for the stage processes that run below ``root`` now."""
+    found = {}
+    try:
+        family = psutil.Process(root).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return {}
+    for process in family:
+        try:
+            words = process.cmdline()
+            if words[1:2] == ["-m"] and len(words) > 2 and words[2].startswith("stages."):
+                found[process.pid] = (words[2].removeprefix("stages."), process.create_time())
+        except psutil.Error:
+            continue
+    return found
+
+
+def watched(command: list[str], folder: Path, log: Path) -> tuple[float, dict[str, float]]:
+    """Seconds of a command and, of these, those of each stage below it; ends this program if it failed."""
+    over, seconds = threading.Event(), dict[str, float]()
     begun = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return time.monotonic() - begun
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    with open(log, "w", encoding="utf-8") as stream:
+        child = subprocess.Popen(command, cwd=folder, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+
+        def watch() -> None:
+            alive: dict[int, tuple[str, float]] = {}
+            while not over.wait(0.05):
+                now = stages_below(child.pid)
+                for pid in alive.keys() - now.keys():
+                    name, start = alive[pid]
+                    seconds[name] = seconds.get(name, 0.0) + time.time() - start
+                alive = now
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        code = child.wait()
+        over.set()
+        watcher.join()
+    if code:
+        sys.exit(f"the pipeline ended with {code}; see {log}")
+    return time.monotonic() - begun, seconds
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    """What the run ended with."""
+    metrics = json.loads((folder / "reports/metrics.json").read_text(encoding="utf-8"))
+    return {mode: metrics[mode]["mean"] for mode in ("single", "tts", "tts_oracle")}
 
 
 def main() -> None:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--folder", type=Path, help="where the clone goes and stays; default: a temporary folder")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        bare = clone(Path(scratch) / "bare", given.changes)
-        stages = {stage: timed(bare, f"stages.{stage}") for stage in read_graph(bare / "dvc.yaml")}
-        flow = timed(clone(Path(scratch) / "flow", given.changes), "flows.pipeline", "--force", "--no-promote")
-    total = sum(stages.values())
-    print(
-        json.dumps(
-            {
-                "changes": given.changes,
-                "bare_seconds": {stage: round(seconds, 1) for stage, seconds in stages.items()},
-                "bare_total": round(total, 1),
-                "flow_total": round(flow, 1),
-                "added_seconds": round(flow - total, 1),
-                "added_percent": round(100 * (flow - total) / total, 1),
-            },
-            indent=2,
-        )
-    )
+    base = given.folder or Path(tempfile.mkdtemp(prefix="sim4seg-overhead-"))
+    base.mkdir(parents=True, exist_ok=True)
+    folder = clone(base / "project", given.changes)
+    total, stages = watched([sys.executable, "-m", "flows.pipeline", "--force"], folder, base / "pipeline.log")
+    bare = sum(stages.values())
+    result = {
+        "changes": given.changes,
+        "stage_seconds": {stage: round(seconds, 1) for stage, seconds in stages.items()},
+        "stages_total": round(bare, 1),
+        "flow_total": round(total, 1),
+        "added_seconds": round(total - bare, 1),
+        "added_percent": round(100 * (total - bare) / bare, 1),
+        "figures": figures(folder),
+        "folder": str(folder),
+    }
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

@@ -208,6 +208,10 @@ def promote(
     version: Annotated[int | None, typer.Option(help="Version to promote. Default: the candidate.")] = None,
     decline: Annotated[bool, typer.Option("--decline", help="Log that it shall not become champion.")] = False,
     why: Annotated[str, typer.Option(help="Reason, for the log.")] = "",
+    who: Annotated[str, typer.Option(help="Name for the log. Default: the user's.")] = "",
+    data: Annotated[
+        Path, typer.Option(help="Project folder with the candidate's shards, if the champion must be scored again.")
+    ] = Path(),
 ) -> None:
     """Make a registered version the champion if it passes every rule; a refusal says which rule and by how much.
 
@@ -215,7 +219,7 @@ def promote(
 
         sim4seg promote
 
-        sim4seg promote --version 3 --why "agreed on Monday"
+        sim4seg promote --version 3 --why "agreed on Monday" --who "A. Reader"
 
         sim4seg promote --version 4 --decline --why "the reasoning texts read badly"
     """
@@ -223,15 +227,18 @@ def promote(
     from sim4seg.registry import decline as decline_version
     from sim4seg.registry import promote as promote_version
 
-    params = load_params().register_
-    act = decline_version if decline else promote_version
-    print(act(params, version=version, why=why).message)
+    params, name = load_params().register_, who or None
+    if decline:
+        print(decline_version(params, version=version, who=name, why=why).message)
+    else:
+        print(promote_version(params, version=version, who=name, why=why, data=data).message)
 
 
 @app.command()
 def rollback(
     version: Annotated[int, typer.Argument(help="A former champion.", show_default=False)],
     why: Annotated[str, typer.Option(help="Reason, for the log.")] = "",
+    who: Annotated[str, typer.Option(help="Name for the log. Default: the user's.")] = "",
 ) -> None:
     """Make a former champion the champion again.
 
@@ -242,7 +249,7 @@ def rollback(
     from sim4seg.config import load_params
     from sim4seg.registry import rollback as roll_back
 
-    print(roll_back(load_params().register_, version, why=why).message)
+    print(roll_back(load_params().register_, version, why=why, who=who or None).message)
 
 
 @app.command()
