@@ -3,7 +3,7 @@
     python benchmarks/overhead.py                         the default pipeline from nothing, in a clone
     python benchmarks/overhead.py --set train.epochs=0.2  with a shorter training; what is added stays the same
 
-The time of a stage is that of its own process (`python -m stages.X`), from its start to its end, as if it had been typed.
+The time of a stage is that of its own process (`python -m stages.X`), from start to end, as if it had been typed.
 What remains of the flow's time is what was added. Both come from the same run, so that a busy machine does not tilt the
 comparison. Prints one JSON object with the figures that the run ended with.
 """

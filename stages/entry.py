@@ -22,6 +22,8 @@ def run(stage: str, work: Callable[[Params], None]) -> None:
     """Run ``work`` with the checked parameters and end the process: 0, or the exit code of a Sim4SegError."""
     end_with_parent()
     silence()
+    # PyTorch's threads wait for each other by spinning, for which a busy machine pays several times over.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.INFO, format=f"{stage}: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "alembic", "mlflow.store", "great_expectations"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
