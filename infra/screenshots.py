@@ -76,7 +76,10 @@ def prefect_pictures(browser: Browser, stack: Stack, out: Path, refused: set[str
         ("prefect-overview.png", "/dashboard", "Flow Runs"),
         ("prefect-deployments.png", "/deployments", "Deployments"),
     ]
-    newest = request(f"{address}/api/flow_runs/filter", login=login, body={"sort": "START_TIME_DESC", "limit": 1})
+    # The latest run that did something: one that finds nothing new has no task runs to show.
+    states = {"state": {"name": {"any_": ["Promoted", "NotPromoted", "Completed", "Running"]}}}
+    asked = {"sort": "START_TIME_DESC", "limit": 1, "flow_runs": states}
+    newest = request(f"{address}/api/flow_runs/filter", login=login, body=asked)
     if newest:
         pages.append(("prefect-run.png", f"/runs/flow-run/{newest[0]['id']}", "Task Runs"))
     for name, path, text in pages:
