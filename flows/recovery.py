@@ -1,12 +1,23 @@
-"""Flow runs whose process died: told apart from those that live, and marked, so that no run stays "Running" forever."""
+"""Flow runs whose process died: told apart from those that live, and marked, so that no run stays "Running" forever.
+
+    python -m flows.recovery          before a worker is started again, or when a run seems to hang
+
+A dead run keeps its concurrency slot, and the next run from starting, until its lease has run out, five minutes after
+the last sign of life. Marking it frees the slot at once. Nothing is done while a retraining is at work here.
+"""
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
+from flows.prefect_home import configure
+
+configure(server=True)
+
+from prefect.client.orchestration import get_client  # noqa: E402
+from prefect.client.schemas.filters import (  # noqa: E402
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
@@ -14,8 +25,12 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.states import Crashed
+from prefect.client.schemas.objects import FlowRun, StateType  # noqa: E402
+from prefect.states import Crashed  # noqa: E402
+
+from flows.workspace import hold, workspace_tag  # noqa: E402
+
+RETRAIN = "sim4seg-retrain"
 
 GRACE = timedelta(minutes=2)
 """A run that does not hold the workspace has found out, and ended, within this time."""
@@ -32,17 +47,18 @@ def _running(flow: str, tag: str) -> list[FlowRun]:
         )
 
 
-def mark_dead_runs(flow: str, tag: str, me: UUID | None, last: str) -> list[str]:
+def mark_dead_runs(flow: str, tag: str, me: UUID | None, last: str, grace: timedelta = GRACE) -> list[str]:
     """Mark as Crashed the runs of ``flow`` in this workspace that cannot be alive; the caller holds the workspace.
 
     Dead are the run that held the workspace and did not give it back, and every other one that has been running for
-    longer than :data:`GRACE` without holding it. Marking gives their concurrency slot back.
+    longer than ``grace`` without holding it. Marking gives their concurrency slot back.
 
     Args:
         flow: name of the flow.
         tag: of the workspace.
         me: this run.
         last: id of the run that held the workspace before, empty if it gave it back.
+        grace: how long a run may take from its start until it asks for the workspace.
 
     Returns:
         Names of the runs marked.
@@ -50,9 +66,24 @@ def mark_dead_runs(flow: str, tag: str, me: UUID | None, last: str) -> list[str]
     now, marked = datetime.now(UTC), []
     for run in _running(flow, tag):
         began = run.start_time or run.created or now
-        if run.id == me or (str(run.id) != last and now - began < GRACE):
+        if run.id == me or (str(run.id) != last and now - began < grace):
             continue
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run.id, Crashed(message="its process died; the next run goes on with its work"))
         marked.append(run.name)
     return sorted(marked)
+
+
+def main() -> int:
+    """Mark what is dead in this workspace; 0 also if there is nothing to do."""
+    with hold("retrain", "") as held:
+        if not held.mine:
+            print(f"a retraining is at work here, nothing is marked: flow run {held.other}")
+            return 0
+        marked = mark_dead_runs(RETRAIN, workspace_tag(), None, held.other, timedelta(seconds=20))
+    print(f"marked as crashed, their processes died: {', '.join(marked) or 'none'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

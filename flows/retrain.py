@@ -35,7 +35,7 @@ from flows.dvc_runner import DvcRunner  # noqa: E402
 from flows.graph import read_graph  # noqa: E402
 from flows.notification import notify  # noqa: E402
 from flows.promote import AWAITING, decide  # noqa: E402
-from flows.recovery import mark_dead_runs  # noqa: E402
+from flows.recovery import RETRAIN, mark_dead_runs  # noqa: E402
 from flows.stage import Limits, run_stages  # noqa: E402
 from flows.step import REFUSED, Retries, StepFailed, failed, run_step  # noqa: E402
 from flows.workspace import FOLDER, hold, workspace_tag  # noqa: E402
@@ -47,7 +47,7 @@ from sim4seg.lineage.worktree import environment, remove_worktree  # noqa: E402
 if TYPE_CHECKING:
     from sim4seg.registry import Known
 
-NAME = "sim4seg-retrain"
+NAME = RETRAIN
 REGISTER = "register"
 SNAPSHOT = "source.snapshot.json"
 Policy = Literal["auto", "approve"]

@@ -119,6 +119,9 @@ def main() -> int:
     with own:
         from prefect import serve
 
+        from flows import recovery
+
+        recovery.main()
         serve(*_deployments(given), pause_on_shutdown=False)
     return 0
 

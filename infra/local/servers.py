@@ -62,7 +62,6 @@ def prefect_server(
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
         # In memory, as by default, a restart would forget who holds a concurrency slot, and the slot stay taken.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "60",
     }
     return Service(
         name="prefect",

@@ -79,6 +79,8 @@ class Campaign:
             self.team.stack[kill.server].kill()
             self.say(f"killed {kill.server} in {kill.step}")
             time.sleep(self.random.uniform(0.0, 4.0))
+            if kill.server == "worker":  # as its supervisor does, see docs/operations.md
+                self.say(self.team.run("flows.recovery").strip().splitlines()[-1])
             self.team.stack[kill.server].start()
             self.done.append(kill)
         self._finish(run)
@@ -93,7 +95,8 @@ class Campaign:
             state = self.team.wait(lambda run=run: self._begun(run), 300)
             if state["type"] != "CANCELLED":
                 return run
-            time.sleep(3)
+            self.say(self.team.run("flows.recovery").strip().splitlines()[-1])
+            time.sleep(2)
 
     def _begun(self, run: str) -> dict[str, str] | None:
         state = self._state(run)
