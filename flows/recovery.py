@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from flows.prefect_home import configure
 
@@ -47,7 +46,7 @@ def _running(flow: str, tag: str) -> list[FlowRun]:
         )
 
 
-def mark_dead_runs(flow: str, tag: str, me: UUID | None, last: str, grace: timedelta = GRACE) -> list[str]:
+def mark_dead_runs(flow: str, tag: str, me: str, last: str, grace: timedelta = GRACE) -> list[str]:
     """Mark as Crashed the runs of ``flow`` in this workspace that cannot be alive; the caller holds the workspace.
 
     Dead are the run that held the workspace and did not give it back, and every other one that has been running for
@@ -56,7 +55,7 @@ def mark_dead_runs(flow: str, tag: str, me: UUID | None, last: str, grace: timed
     Args:
         flow: name of the flow.
         tag: of the workspace.
-        me: this run.
+        me: id of this run.
         last: id of the run that held the workspace before, empty if it gave it back.
         grace: how long a run may take from its start until it asks for the workspace.
 
@@ -66,7 +65,7 @@ def mark_dead_runs(flow: str, tag: str, me: UUID | None, last: str, grace: timed
     now, marked = datetime.now(UTC), []
     for run in _running(flow, tag):
         began = run.start_time or run.created or now
-        if run.id == me or (str(run.id) != last and now - began < grace):
+        if str(run.id) == me or (str(run.id) != last and now - began < grace):
             continue
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run.id, Crashed(message="its process died; the next run goes on with its work"))
@@ -80,7 +79,7 @@ def main() -> int:
         if not held.mine:
             print(f"a retraining is at work here, nothing is marked: flow run {held.other}")
             return 0
-        marked = mark_dead_runs(RETRAIN, workspace_tag(), None, held.other, timedelta(seconds=20))
+        marked = mark_dead_runs(RETRAIN, workspace_tag(), "", held.other, timedelta(seconds=20))
     print(f"marked as crashed, their processes died: {', '.join(marked) or 'none'}")
     return 0
 

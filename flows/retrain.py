@@ -142,10 +142,11 @@ def retrain(force: bool = False, policy: Policy | None = None) -> State[Any]:
         force: also with nothing new; every stage runs.
         policy: auto or approve; None = ``retrain.policy``.
     """
-    with hold("retrain", str(runtime.flow_run.id)) as held:
+    me = str(runtime.flow_run.id)
+    with hold("retrain", me) as held:
         if not held.mine:
             return Completed(name="Skipped", message=f"another retraining is at work here: flow run {held.other}")
-        dead = mark_dead_runs(NAME, workspace_tag(), runtime.flow_run.id, held.other)
+        dead = mark_dead_runs(NAME, workspace_tag(), me, held.other)
         if dead:
             print(f"marked as crashed, their processes died: {', '.join(dead)}")
         try:

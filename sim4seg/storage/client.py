@@ -40,12 +40,18 @@ Answers = Mapping[str, tuple[str, str]]
 ANSWERS: Answers = {
     code: (REFUSED, CREDENTIALS)
     for code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
-} | {"NoSuchBucket": (REFUSED, "check the bucket's name, or make the bucket")}
+} | {
+    "NoSuchBucket": (REFUSED, "check the bucket's name, or make the bucket"),
+    "RequestTimeTooSkewed": (
+        "the clocks of this machine and of the store differ: {message}",
+        "set this machine's clock",
+    ),
+}
 """What is said wherever the caller says nothing better; any other code is refused, remedy ENDPOINT."""
 CHANGED = "PreconditionFailed"
 """The code under which a caller answers for an object that is not the one that was asked for."""
 
-BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "RequestTimeTooSkewed", "429"} | {
+BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "429"} | {
     "Throttling",
     "ThrottlingException",
     "TooManyRequestsException",
