@@ -1,13 +1,16 @@
-"""DVC as a child that ends with its parent: ``python -m flows.dvc_child ARGUMENTS``."""
+"""DVC as a child that ends with its parent, and starts after a kill: ``python -m flows.dvc_child ARGUMENTS``."""
 
 from __future__ import annotations
 
 import sys
 
+from flows.torn import clear_torn_record, restore_torn_lock
 from sim4seg.parent import end_with_parent
 
 if __name__ == "__main__":
     end_with_parent()
+    for done in filter(None, (clear_torn_record(), restore_torn_lock())):
+        print(done, file=sys.stderr)
     from dvc.cli import main
 
     sys.exit(main(sys.argv[1:]))

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.lock import make_lock
 
 from flows.graph import downstream, read_graph
+from flows.torn import clear_torn_record
 
 ROOT = Path(__file__).parents[2]
 DVC_YAML = """stages:
@@ -76,3 +78,39 @@ def test_done_then_refused_then_crashed(project):
     (project / "in.txt").write_text("crash")
     code, text = run(project, "flows.pipeline", "--no-promote")
     assert code == 1 and "stage gate_small failed" in text and "refused" not in text, text
+
+
+def test_a_record_of_locks_that_a_killed_dvc_left_half_written_is_removed(project):
+    assert run(project, "flows.pipeline", "--no-promote")[0] == 0
+    record = project / ".dvc/tmp/rwlock"
+    for torn in ("", '{"write": {"/some'):
+        record.write_text(torn)
+        code, text = run(project, "dvc", "repro", "first")
+        assert code != 0 and "RWLock-file" in text, "DVC alone does not start"
+        code, text = run(project, "flows.dvc_child", "repro", "first")
+        assert code == 0 and "left half written" in text, text
+        assert run(project, "dvc", "repro", "first")[0] == 0
+    record.write_text("")
+    with make_lock(str(record) + ".lock", tmp_dir=str(record.parent)):
+        assert clear_torn_record(project) == "", "somebody is writing it"
+    assert clear_torn_record(project) and not record.exists()
+    record.write_text('{"write": {}, "read": {}}')
+    assert "half written" not in run(project, "flows.dvc_child", "repro", "first")[1]
+
+
+def test_a_lock_that_a_killed_dvc_left_half_written_is_the_committed_one_again(project):
+    assert run(project, "flows.pipeline", "--no-promote")[0] == 0
+    lock = project / "dvc.lock"
+    whole = lock.read_text()
+    for torn in ("", "sch", whole[: whole.index("outs:") + 3]):
+        lock.write_text(torn)
+        code, text = run(project, "dvc", "repro")
+        assert code != 0, "DVC alone does not start"
+        code, text = run(project, "flows.dvc_child", "repro")
+        assert code == 0 and "none is committed" in text and lock.read_text() == whole, text
+    subprocess.run(["git", "add", "dvc.lock"], cwd=project, check=True)
+    who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    subprocess.run(["git", *who, "commit", "-qm", "lock"], cwd=project, check=True)
+    lock.write_text("")
+    code, text = run(project, "flows.pipeline", "--no-promote")
+    assert code == 0 and text.count("up to date") == 3 and lock.read_text() == whole, text

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from flows.dvc_runner import DVC
 from flows.graph import read_graph
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +77,8 @@ class Project:
         assert child.returncode == 0, said
 
     def repro(self, stage: str) -> None:
-        self.run("dvc", "repro", "--single-item", stage)
+        """As the flow does it."""
+        self.run(*DVC, "repro", "--single-item", stage)
 
     def kill(self, seconds: float, *command: str) -> bool:
         """Start, wait, kill -9 the process and its children; False if it had ended before."""

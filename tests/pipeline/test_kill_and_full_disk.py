@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.dvc_runner import DVC
 from tests.pipeline.project import Project, stages
 
 FULL_DISK = """
@@ -67,7 +68,7 @@ def test_killed_in_every_stage(undisturbed: tuple[Project, dict[str, float]], tm
     for stage in stages():
         for share in (0.8, 0.5, 0.3, 0.15, 0.05):
             if killed[stage] < 2:  # a machine that is quicker now ends before the kill
-                command = ("dvc", "repro", "--force", "--single-item", stage)
+                command = (*DVC, "repro", "--force", "--single-item", stage)
                 killed[stage] += project.kill(share * seconds[stage], *command)
         project.repro(stage)
     assert all(killed.values()), killed
