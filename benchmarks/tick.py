@@ -23,15 +23,17 @@ from typing import Any
 
 import yaml
 
-from infra.identities import ADMIN, secret_name
-from infra.local.stack import Stack
-from sim4seg.config import Register, load_params
-from sim4seg.data.snapshot import snapshot_digest
-from sim4seg.data.sources import open_source
-from sim4seg.registry.store import Store
-from sim4seg.registry.tags import DECISION, SNAPSHOT_DIGEST
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # infra is no part of the installed package
+
+from infra.identities import ADMIN, secret_name  # noqa: E402
+from infra.local.stack import Stack  # noqa: E402
+from sim4seg.config import Register, load_params  # noqa: E402
+from sim4seg.data.snapshot import snapshot_digest  # noqa: E402
+from sim4seg.data.sources import open_source  # noqa: E402
+from sim4seg.registry.store import Store  # noqa: E402
+from sim4seg.registry.tags import DECISION, SNAPSHOT_DIGEST  # noqa: E402
+
 ADDRESS = "s3://data/studies"
 
 

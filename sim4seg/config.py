@@ -153,10 +153,12 @@ PresetName = Literal[
     "llava-1.5",
     "medsam",
     "qwen2.5-vl",
+    "smol",
     "paper-small",
     "llava-1.5-small",
     "medsam-small",
     "qwen2.5-vl-small",
+    "smol-small",
 ]
 """Of `sim4seg.model.presets.PRESETS`; written out so that a mistake is told with all others of the file."""
 

@@ -22,8 +22,10 @@ def run(stage: str, work: Callable[[Params], None]) -> None:
     """Run ``work`` with the checked parameters and end the process: 0, or the exit code of a Sim4SegError."""
     end_with_parent()
     silence()
-    # PyTorch's threads wait for each other by spinning, for which a busy machine pays several times over.
+    # PyTorch's threads wait for each other by spinning, for which a busy machine pays several times over; sleeping at
+    # once costs a quiet one a third of its time. A short spin is right for both (docs/experiments.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     logging.basicConfig(level=logging.INFO, format=f"{stage}: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "alembic", "mlflow.store", "great_expectations"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -10,7 +10,7 @@ import torch
 from sim4seg.model.families import family_named
 from sim4seg.model.presets import Vocabulary, on_meta, preset_named
 from sim4seg.plan.dry_run import Lengths, Step, make_batch, run_step
-from sim4seg.training.lora import add_lora
+from sim4seg.training.lora import add_lora, trained_count
 
 QUESTION_TOKENS, ANSWER_TOKENS = 96, 256
 MASK_SIDE_SHARE = 16
@@ -86,8 +86,9 @@ def cost_of(
         ConfigError: no such preset.
     """
     model = on_meta(preset, dtype=dtype)
-    if preset_named(preset).pretrained or preset.endswith("-small"):
-        add_lora(model)
+    chosen = preset_named(preset)
+    if chosen.pretrained or preset.endswith("-small"):
+        add_lora(model, chosen.trained, chosen.seg_row_only)
     # The paper's losses; ours are for training from scratch.
     model.config.loss = {**model.config.loss, "region": 0.0, "iou": 0.0, "align": 0.0, "attend": 0.0}
     lengths = Lengths(token_grid(preset), question, answer)
@@ -105,7 +106,7 @@ def cost_of(
         preset=preset,
         lengths=lengths,
         parameters=sum(p.numel() for n, p in model.named_parameters() if "lora_" not in n),
-        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        trainable=trained_count(model),
         forward=plain.forward,
         backward=plain.backward,
         recomputed=runs[True, 1].backward - plain.backward,

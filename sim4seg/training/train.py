@@ -22,13 +22,13 @@ from sim4seg.embeddings.index import INDEX
 from sim4seg.embeddings.keys import check_encoder
 from sim4seg.embeddings.store import open_store
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
-from sim4seg.model.presets import prepare
+from sim4seg.model.presets import prepare, preset_named
 from sim4seg.model.processing import Sim4SegProcessor
 from sim4seg.training.arguments import training_arguments
 from sim4seg.training.attention import set_attention
 from sim4seg.training.checkpoints import check_origin, last_checkpoint
 from sim4seg.training.dataset import Collator, SplitDataset
-from sim4seg.training.lora import add_lora, merge_lora
+from sim4seg.training.lora import add_lora, merge_lora, trained_count
 from sim4seg.training.order import SampleOrder, Share
 from sim4seg.training.processes import this_process
 from sim4seg.training.progress import PlainProgress
@@ -136,7 +136,8 @@ def starting_model(
 def _model(seed: int, params: Train, paths: TrainPaths) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
     model, processor = starting_model(seed, params, paths)
     if params.lora:
-        add_lora(model)
+        preset = preset_named(params.preset)
+        add_lora(model, preset.trained, preset.seg_row_only)
     if params.attention != "auto":
         set_attention(model, params.attention)
     return model, processor
@@ -157,6 +158,7 @@ def _whole_model(
 
 
 def _write(trainer: Sim4SegTrainer, model: Sim4SegForConditionalGeneration, processor: Any, paths: TrainPaths) -> None:
+    trained = trained_count(model)
     merge_lora(model)
     history = trainer.state.log_history
     scores = [{"step": row["step"], "giou": row["eval_giou"]} for row in history if "eval_giou" in row]
@@ -166,7 +168,7 @@ def _write(trainer: Sim4SegTrainer, model: Sim4SegForConditionalGeneration, proc
         {
             "steps": trainer.state.max_steps,
             "parameters": sum(p.numel() for p in model.parameters()),
-            "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "trainable": trained,
             "validation_giou": scores,
             "best_step": trainer.state.best_global_step,
         },

@@ -20,6 +20,7 @@ from sim4seg.digest import digest_json
 from sim4seg.model.losses import in_frame, iou_of
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.training.checkpoints import write_origin
+from sim4seg.training.lora import ONLY_ROW
 from sim4seg.training.order import ProcessBatches, SampleOrder, Share
 from sim4seg.training.processes import Processes
 from sim4seg.training.whole_step import WholeStep
@@ -75,6 +76,11 @@ class Sim4SegTrainer(Trainer):  # type: ignore[misc]
         if self.share.step == self.share.micro:
             return batches, None
         return batches, WholeStep(self.model_inside, batches, self.processes, self.word_dropout, self.blank)
+
+    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:  # noqa: D102
+        parameters = dict(model.named_parameters())
+        names = super().get_decay_parameter_names(model)
+        return [name for name in names if not hasattr(parameters.get(name), ONLY_ROW)]
 
     @property
     def model_inside(self) -> Sim4SegForConditionalGeneration:

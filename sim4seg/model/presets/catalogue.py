@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim4seg.model.presets import llava, qwen
+from sim4seg.model.presets import llava, qwen, smol
 from sim4seg.model.presets.preset import Preset, Vocabulary
 from sim4seg.model.presets.sizes import SAM_VIT_B
 from sim4seg.model.presets.tiny import tiny
@@ -13,6 +13,9 @@ LISA_VOCABULARY = Vocabulary(size=32004, image=32003, seg=32000, bos=1, eos=2, p
 """Vicuna's 32,000 words, then ``[SEG]``, ``<im_start>``, ``<im_end>``, and our ``<image>``."""
 LLAVA_VOCABULARY = Vocabulary(size=32003, image=32000, seg=32002, bos=1, eos=2, pad=32001)
 QWEN_VOCABULARY = Vocabulary(size=151666, image=151655, seg=151665, bos=151643, eos=151645, pad=151643)
+SMOL_VOCABULARY = Vocabulary(size=49154, image=49152, seg=49153, bos=1, eos=2, pad=2)
+"""SmolLM2's 49,152 words, then ``<image>`` and ``[SEG]``."""
+SMOL_TRAINED = ("embed_tokens", "multi_modal_projector", "projection", "segmenter")
 
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(tiny, identity_start=True),
@@ -34,8 +37,16 @@ PRESETS: dict[str, Preset] = {
         lvlm="Qwen/Qwen2.5-VL-7B-Instruct, the folder with config.json, tokenizer and safetensors",
         sam=SAM_H,
     ),
+    "smol": Preset(
+        smol.SmolPreset(),
+        SMOL_VOCABULARY,
+        lvlm="the packages of `make smol`; the folder that `sim4seg make-smol` writes",
+        trained=SMOL_TRAINED,
+        seg_row_only=True,
+    ),
     "paper-small": Preset(llava.small(56, "crop", "linear")),
     "llava-1.5-small": Preset(llava.small(84, "centre")),
     "medsam-small": Preset(llava.small(84, "centre", sam={"depth": 1, "global_attn_indexes": [0]})),
     "qwen2.5-vl-small": Preset(qwen.SMALL),
+    "smol-small": Preset(smol.SMALL, trained=SMOL_TRAINED, seg_row_only=True),
 }

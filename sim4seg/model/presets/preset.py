@@ -30,6 +30,9 @@ class Vocabulary:
         return cls(len(tokenizer), image, seg, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
 
 
+TRAINED_WITH_ADAPTERS = ("lm_head", "embed_tokens", "projection", "segmenter.mask_decoder")
+"""What is trained whole beside adapters (paper, Training)."""
+
 Configure = Callable[[Vocabulary], tuple[Sim4SegConfig, Frames]]
 
 
@@ -44,6 +47,8 @@ class Preset:
         lvlm, sam: what to download where, in words, for ``train.weights.lvlm`` and ``train.weights.sam``; empty for
             a part that starts at random.
         identity_start: let the layers of the language model begin by adding nothing (from scratch only).
+        trained: parts of names of the weights that are trained whole where ``train.lora`` freezes the rest.
+        seg_row_only: of the word embeddings, train only the row of ``[SEG]``.
     """
 
     configure: Configure
@@ -51,6 +56,8 @@ class Preset:
     lvlm: str = ""
     sam: str = ""
     identity_start: bool = False
+    trained: tuple[str, ...] = TRAINED_WITH_ADAPTERS
+    seg_row_only: bool = False
 
     @property
     def pretrained(self) -> bool:

