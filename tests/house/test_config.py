@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sim4seg.config import Params, load_params
 from sim4seg.errors import ConfigError
@@ -62,3 +63,19 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
     assert load_params(written(tmp_path, "")) == Params()
+
+
+@pytest.mark.parametrize("name", ["params.yaml", *(str(p) for p in sorted(Path("infra/train").glob("params.*.yaml")))])
+def test_every_parameter_file_has_the_sections_that_dvc_asks_for(name):
+    root = Path(__file__).parents[2]
+    asked = {
+        parameter
+        for stage in yaml.safe_load((root / "dvc.yaml").read_text())["stages"].values()
+        for parameter in stage["params"]
+    }
+    values = yaml.safe_load((root / name).read_text())
+    for parameter in asked:
+        section, _, key = parameter.partition(".")
+        assert section in values, f"{name}: DVC ends with 'Parameters {section!r} are missing'"
+        assert not key or key in values[section]
+    load_params(root / name)
