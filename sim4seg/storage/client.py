@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 import boto3
 from boto3.exceptions import Boto3Error, S3UploadFailedError
@@ -25,6 +26,8 @@ from botocore.exceptions import (
     ResponseStreamingError,
     SSLError,
 )
+from botocore.session import get_session
+from botocore.utils import parse_timestamp
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from sim4seg.errors import Sim4SegError, SourceError, Unreachable
@@ -99,7 +102,11 @@ def client(profile: str | None = None) -> Any:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ("us-east-1" if own else None)
     try:
         # A session of its own: the default one remembers credentials that the environment had earlier.
-        return boto3.Session(profile_name=profile).client("s3", config=config, region_name=region)
+        core = get_session()
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
+        return boto3.Session(profile_name=profile, botocore_session=core).client(
+            "s3", config=config, region_name=region
+        )
     except ProfileNotFound as error:
         raise SourceError(
             f"the store cannot be used: {error}", where="AWS_SHARED_CREDENTIALS_FILE", remedy="add it, or name another"
@@ -108,6 +115,14 @@ def client(profile: str | None = None) -> Any:
         raise SourceError(
             f"the store cannot be used: {error}", where="AWS_ENDPOINT_URL", remedy="write http(s)://HOST:PORT"
         ) from error
+
+
+def _timestamp(value: Any) -> datetime:
+    """As botocore's own, which takes any form of date and half of the time that a long listing takes to be read."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return cast(datetime, parse_timestamp(value))
 
 
 @contextmanager

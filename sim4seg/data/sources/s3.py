@@ -15,6 +15,7 @@ from sim4seg.errors import SourceError
 from sim4seg.storage.client import CHANGED, ENDPOINT, PARALLEL, REFUSED, Answers, client, explained, parse_uri
 from sim4seg.storage.download import Wanted, download, size_and_etag
 
+LISTED_AT_ONCE = 4
 NEW_SNAPSHOT = "take a new snapshot with `sim4seg snapshot` and commit it, or restore the object"
 MISSING = ("an object of the snapshot is missing", NEW_SNAPSHOT)
 ANSWERS: Answers = {
@@ -41,16 +42,19 @@ class S3Source:
     def take_snapshot(self) -> Snapshot:
         """List every object of every known dataset: key, size, ETag, and the version where the bucket keeps versions.
 
+        Folders are listed several at a time; what lies in others is not looked at.
+
         Raises:
             SourceError: the store refused, or there is no known dataset under the prefix.
             Unreachable: the store is out of reach.
         """
-        known = {name for adapter in ADAPTERS.values() for name in (adapter.folder, *adapter.aliases)}
-        with explained(self.uri, ANSWERS):
+        known = sorted({name for adapter in ADAPTERS.values() for name in (adapter.folder, *adapter.aliases)})
+        with explained(self.uri, ANSWERS), ThreadPoolExecutor(LISTED_AT_ONCE) as pool:
             store = client()
             versioned = store.get_bucket_versioning(Bucket=self.bucket).get("Status") == "Enabled"
-            pages = self._versions(store) if versioned else self._objects(store)
-            entries = [entry for entry in with_progress(pages, "snapshot") if entry.key.split("/")[0] in known]
+            listed = self._versions if versioned else self._objects
+            folders = pool.map(lambda name: list(listed(store, f"{self.prefix}{name}/")), known)
+            entries = [entry for found in with_progress(folders, "snapshot", total=len(known)) for entry in found]
         if not entries:
             raise SourceError(
                 "the source is empty: no dataset folder with objects in it",
@@ -59,12 +63,12 @@ class S3Source:
             )
         return Snapshot(kind="s3", root=self.uri, objects=tuple(entries))
 
-    def _objects(self, store: Any) -> Iterator[S3Entry]:
-        for page in store.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix):
+    def _objects(self, store: Any, folder: str) -> Iterator[S3Entry]:
+        for page in store.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=folder):
             yield from (self._entry(item, None) for item in page.get("Contents", ()) if not item["Key"].endswith("/"))
 
-    def _versions(self, store: Any) -> Iterator[S3Entry]:
-        for page in store.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=self.prefix):
+    def _versions(self, store: Any, folder: str) -> Iterator[S3Entry]:
+        for page in store.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=folder):
             for item in page.get("Versions", ()):
                 if item["IsLatest"] and not item["Key"].endswith("/"):
                     yield self._entry(item, item["VersionId"])
