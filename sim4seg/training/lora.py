@@ -38,7 +38,7 @@ def add_lora(
         _train_one_row(model.family.embed_tokens(model.lvlm).weight, model.config.seg_token_id)
 
 
-def _train_one_row(weight: nn.Parameter, row: int) -> None:
+def _train_one_row(weight: Tensor, row: int) -> None:
     """Let gradients reach one row only; AdamW without decay then leaves the others as they are, to the last bit."""
 
     def kept(gradient: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def _train_one_row(weight: nn.Parameter, row: int) -> None:
         only[row] = gradient[row]
         return only
 
-    weight.register_hook(kept)
+    weight.register_hook(kept)  # type: ignore[no-untyped-call]
     setattr(weight, ONLY_ROW, row)
 
 

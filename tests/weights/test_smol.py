@@ -191,6 +191,14 @@ def test_only_adapters_the_seg_row_and_fresh_parts_learn(params, made):
     assert answers[0][0].mask.shape == (90, 40)
 
 
+def test_the_loss_that_looks_at_attention_is_there(params, made):
+    """The fused kernels, which published weights come with, would leave it out without a word."""
+    for weight, kernel in ((0.5, "eager"), (0.0, "sdpa")):
+        asked = params.model_copy(update={"loss": params.loss.model_copy(update={"attend": weight})})
+        model, _ = prepare(asked, made, 0)
+        assert model.language_model.config._attn_implementation == kernel
+
+
 def test_counts_at_full_size():
     model = on_meta("smol")
     chosen = catalogue.PRESETS["smol"]

@@ -49,7 +49,8 @@ def prepare(params: Train, tokenizer: Path | str, seed: int) -> Built:
     if preset.pretrained:
         from sim4seg.model.presets.pretrained import from_weights
 
-        return from_weights(params, preset, seed)
+        model, processor = from_weights(params, preset, seed)
+        return _watched(model, params.loss), processor
     return build(params.preset, load_tokenizer(tokenizer), params.region, params.loss, seed)
 
 
@@ -69,10 +70,7 @@ def build(preset: str, tokenizer: PreTrainedTokenizerBase, region: Region, loss:
     model = Sim4SegForConditionalGeneration(config)
     if chosen.identity_start:
         _start_as_identity(model)
-    if loss.attend:
-        # The fused kernels do not give attention away. Not saved: a loaded model uses the fused ones.
-        model.language_model.set_attn_implementation("eager")
-    return model, Sim4SegProcessor(tokenizer, frames)
+    return _watched(model, loss), Sim4SegProcessor(tokenizer, frames)
 
 
 def on_meta(
@@ -93,6 +91,13 @@ def on_meta(
     with torch.device("meta"):
         model = Sim4SegForConditionalGeneration(chosen.configure(words)[0])
     model.to(dtype)
+    return model
+
+
+def _watched(model: Sim4SegForConditionalGeneration, loss: LossWeights) -> Sim4SegForConditionalGeneration:
+    """Attention where a loss looks at it: the fused kernels do not give it away. Not saved with the model."""
+    if loss.attend:
+        model.language_model.set_attn_implementation("eager")
     return model
 
 
