@@ -4,9 +4,9 @@
     python benchmarks/tick.py --objects 10000
 
 Starts an S3 store on loopback, fills a versioned bucket with small objects, records a version as made from that
-snapshot and runs `python -m flows.retrain` twice: process start, an embedded Prefect server, the listing, the look-up.
-The first run also makes Prefect's database, as the first one on a machine does. Prints one JSON object. Filling takes
-some minutes, the runs themselves are what is timed.
+snapshot and runs `python -m flows.retrain` three times: process start, the listing, the look-up. The first run starts a
+Prefect server of its own and makes its database, the second starts a server, the third finds one that is running, as a
+scheduled run does. Prints one JSON object. Filling takes some minutes, the runs themselves are what is timed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # infra is no part of the installed package
 
 from infra.identities import ADMIN, secret_name  # noqa: E402
-from infra.local.stack import Stack  # noqa: E402
+from infra.local.stack import Stack, free_ports  # noqa: E402
 from sim4seg.config import Register, load_params  # noqa: E402
 from sim4seg.data.adapters import ADAPTERS  # noqa: E402
 from sim4seg.data.snapshot import snapshot_digest  # noqa: E402
@@ -78,11 +81,39 @@ def record_version(folder: Path) -> int:
     return len(snapshot.objects)
 
 
-def tick(folder: Path) -> dict[str, Any]:
-    """Seconds and last line of one run."""
+@contextmanager
+def prefect_server(folder: Path) -> Iterator[str]:
+    """A Prefect server with the database in ``folder``; its address."""
+    port = free_ports(1)[0]
+    address = f"http://127.0.0.1:{port}/api"
+    command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    environment = {**os.environ, "PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    with open(folder.with_suffix(".log"), "w", encoding="utf-8") as log:
+        child = subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=log)
+        try:
+            while not _answers(f"{address}/health"):
+                if child.poll() is not None:
+                    sys.exit(f"the Prefect server ended; see {log.name}")
+                time.sleep(0.5)
+            yield address
+        finally:
+            child.terminate()
+            child.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def tick(folder: Path, **more: str) -> dict[str, Any]:
+    """Seconds and last line of one run, with ``more`` in its environment."""
     begun = time.monotonic()
     command = [sys.executable, "-m", "flows.retrain"]
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "PYTHONPATH": str(folder), **more}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - begun
     if done.returncode or "UpToDate" not in done.stdout:
@@ -109,8 +140,10 @@ def main() -> None:
             fill(stack, count)
             clone(Path(scratch) / "project")
             found = record_version(Path(scratch) / "project")
-            runs = [tick(Path(scratch) / "project") for _ in range(2)]
-            print(json.dumps({"objects": found, "first": runs[0], "next": runs[1]}, indent=2))
+            runs = {"first": tick(Path(scratch) / "project"), "next": tick(Path(scratch) / "project")}
+            with prefect_server(Path(scratch) / "prefect") as address:
+                runs["scheduled"] = tick(Path(scratch) / "project", PREFECT_API_URL=address)
+            print(json.dumps({"objects": found, **runs}, indent=2))
         finally:
             store.kill()
 
