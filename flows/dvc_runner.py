@@ -118,14 +118,6 @@ class DvcRunner:
             error.exited = Unreachable.exit_code if OUTAGE.search("".join(said)) else 1
             raise
 
-    def has_remote(self) -> bool:
-        """Whether a default remote is configured."""
-        command = [*DVC, "config", "core.remote"]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=self.folder, env=self._environment()
-        )
-        return bool(done.returncode == 0 and done.stdout.strip())
-
     def _lines(self, arguments: list[str], what: str, seconds: float | None) -> Iterator[str]:
         """Lines of one DVC call as they come; raises StageFailed at the end if it failed."""
         with (

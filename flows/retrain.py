@@ -42,6 +42,7 @@ from flows.workspace import FOLDER, hold, workspace_tag  # noqa: E402
 from sim4seg.config import Params, load_params  # noqa: E402
 from sim4seg.data.snapshot import Snapshot, read_snapshot, snapshot_digest, write_snapshot  # noqa: E402
 from sim4seg.errors import GateRefused, Sim4SegError  # noqa: E402
+from sim4seg.lineage.dvc_project import default_remote  # noqa: E402
 from sim4seg.lineage.worktree import environment, remove_worktree  # noqa: E402
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _build(params: Params, snapshot: Snapshot, digest: str, force: bool, limits:
     run_stages(dvc, [stage for stage in stages if stage != REGISTER], force, limits)
     what = f"{len(snapshot.objects)} objects" if snapshot.objects else snapshot.kind
     run_step("commit", lambda: commit(branch, f"Retrain on snapshot {digest[:12]} ({what})"), retries)
-    if dvc.has_remote():
+    if default_remote(branch.tree):
         run_step("dvc push", dvc.push, retries)
     _push(params, branch, retries)
     run_stages(dvc, [REGISTER], force, limits)

@@ -7,28 +7,38 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sim4seg.lineage.lock import LineageError
+
+if TYPE_CHECKING:
+    from dvc.config import Config
 
 TAIL = 12
 """Lines of a failed command that are kept for its message."""
 
 
-def _settings(project: Path) -> dict[str, Any]:
-    """The tracked and the local settings together; relative paths in them made absolute."""
-    from dvc.config import Config, ConfigError, merge
+def _config(project: Path) -> Config:
+    """All settings that DVC itself would go by: the system's and the user's too."""
+    from dvc.config import Config, ConfigError
 
     try:
-        config = Config(dvc_dir=str(project / ".dvc"))
-        both: dict[str, Any] = config.load_one("repo")
-        merge(both, config.load_one("local"))
+        return Config(dvc_dir=str(project / ".dvc"))
     except ConfigError as error:
         raise LineageError(
             f"DVC's settings cannot be read: {error}",
             where=str(project / ".dvc"),
             remedy="mend config or config.local there; `dvc config --list` shows them",
         ) from error
+
+
+def _settings(project: Path) -> dict[str, Any]:
+    """The tracked and the local settings together; relative paths in them made absolute."""
+    from dvc.config import merge
+
+    config = _config(project)
+    both: dict[str, Any] = config.load_one("repo")
+    merge(both, config.load_one("local"))
     for remote in both["remote"].values():
         remote["url"] = str(remote.get("url", ""))
     both["cache"]["dir"] = str(both["cache"].get("dir") or (project / ".dvc/cache").resolve())
@@ -42,7 +52,7 @@ def cache_folder(project: Path) -> Path:
 
 def default_remote(project: Path) -> str | None:
     """Name of the remote that `dvc pull` and `dvc push` use; None if there is none."""
-    name = _settings(project)["core"].get("remote")
+    name = _config(project)["core"].get("remote")
     return str(name) if name else None
 
 
