@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,15 +73,18 @@ def share_dvc(main: Path, tree: Path) -> None:
         merge(own, _settings(main))  # whole paths mean the same in the worktree
 
 
-def run_dvc(project: Path, environment: Mapping[str, str], *arguments: str, show: Callable[[str], None]) -> None:
-    """Run one DVC command, each line of its output passed to ``show`` as it comes.
+def start_dvc(
+    command: Sequence[str], project: Path, environment: Mapping[str, str], *, own_session: bool = False
+) -> subprocess.Popen[str]:
+    """Start DVC; what it and its stages say, errors too, comes as one text, line by line.
 
-    Raises:
-        LineageError: it failed; its last lines are in the message.
+    Args:
+        command: DVC with its arguments.
+        project: where it works.
+        environment: of DVC and of the stages' commands.
+        own_session: True = it and its children can be ended as one group, and Ctrl-C does not reach them.
     """
-    command = [sys.executable, "-m", "dvc", *arguments]
-    last: deque[str] = deque(maxlen=TAIL)
-    with subprocess.Popen(
+    return subprocess.Popen(
         command,
         cwd=project,
         env=dict(environment),
@@ -90,7 +93,19 @@ def run_dvc(project: Path, environment: Mapping[str, str], *arguments: str, show
         text=True,
         errors="replace",
         bufsize=1,
-    ) as child:
+        start_new_session=own_session,
+    )
+
+
+def run_dvc(project: Path, environment: Mapping[str, str], *arguments: str, show: Callable[[str], None]) -> None:
+    """Run one DVC command, each line of its output passed to ``show`` as it comes.
+
+    Raises:
+        LineageError: it failed; its last lines are in the message.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    last: deque[str] = deque(maxlen=TAIL)
+    with start_dvc(command, project, environment) as child:
         assert child.stdout is not None
         for line in child.stdout:
             last.append(line.rstrip())
