@@ -33,7 +33,7 @@ from pydantic import Field  # noqa: E402
 
 from flows.notification import notify  # noqa: E402
 from flows.runs import find_runs  # noqa: E402
-from flows.step import Retries, StepFailed, failed, run_step  # noqa: E402
+from flows.step import Retries, failed, run_step  # noqa: E402
 from flows.workspace import workspace_tag  # noqa: E402
 from sim4seg.config import Params, load_params  # noqa: E402
 from sim4seg.errors import Sim4SegError  # noqa: E402
@@ -89,7 +89,7 @@ def _deployment() -> str | None:
 def _ask(params: Params, version: int, data: Path) -> State[Any]:
     found = _comparison(params, version, data)
     if found.failed:
-        return _promote(params, version, data)
+        return _promote(params, version, data)  # which refuses and records why; cases scored anew above are kept
     by_hand = f"`sim4seg promote --version {version} --data {data}`, or with --decline --why REASON"
     name = _deployment()
     if name and not _asked(version):
@@ -146,8 +146,6 @@ def promotion(version: int, data: str = ".") -> State[Any]:
             key=f"version-{version}",
         )
         return _answered(params, version, Path(data), answer)
-    except StepFailed as error:
-        return error.state
     except Sim4SegError as error:
         return failed(error)
 

@@ -48,7 +48,6 @@ from sim4seg.lineage.worktree import environment, remove_worktree  # noqa: E402
 if TYPE_CHECKING:
     from sim4seg.registry import Known
 
-NAME = RETRAIN
 REGISTER = "register"
 SNAPSHOT = "source.snapshot.json"
 Policy = Literal["auto", "approve"]
@@ -135,7 +134,7 @@ def _close_decided(params: Params) -> None:
             remove_worktree(Path(), tree)
 
 
-@flow(name=NAME, log_prints=True, on_completion=[notify], on_failure=[notify], on_crashed=[notify])
+@flow(name=RETRAIN, log_prints=True, on_completion=[notify], on_failure=[notify], on_crashed=[notify])
 def retrain(force: bool = False, policy: Policy | None = None) -> State[Any]:
     """Retrain if there are new data, then promote or ask.
 
@@ -147,7 +146,7 @@ def retrain(force: bool = False, policy: Policy | None = None) -> State[Any]:
     with hold("retrain", me) as held:
         if not held.mine:
             return Completed(name="Skipped", message=f"another retraining is at work here: flow run {held.other}")
-        dead = mark_dead_runs(NAME, workspace_tag(), me, held.other)
+        dead = mark_dead_runs(RETRAIN, workspace_tag(), me, held.other)
         if dead:
             print(f"marked as crashed, their processes died: {', '.join(dead)}")
         try:
