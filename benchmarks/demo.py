@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
+
+from watched_command import run_watched
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,23 +53,14 @@ def memory(root: int) -> int:
 
 def measured(command: list[str], folder: Path, log: Path) -> dict[str, float]:
     """Seconds and peak memory of a command, whose output goes to ``log``; ends this program if it failed."""
-    begun, peak, over = time.monotonic(), 0, threading.Event()
-    with open(log, "w", encoding="utf-8") as stream:
-        child = subprocess.Popen(command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT)
+    peak = 0
 
-        def watch() -> None:
-            nonlocal peak
-            while not over.wait(2.0):
-                peak = max(peak, memory(child.pid))
+    def look(pid: int) -> None:
+        nonlocal peak
+        peak = max(peak, memory(pid))
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        code = child.wait()
-        over.set()
-        watcher.join()
-    if code:
-        sys.exit(f"{shlex.join(command)} ended with {code}; see {log}")
-    return {"seconds": round(time.monotonic() - begun, 1), "peak_gigabytes": round(peak / 2**30, 2)}
+    seconds = run_watched(command, folder, log, look, 2.0)
+    return {"seconds": round(seconds, 1), "peak_gigabytes": round(peak / 2**30, 2)}
 
 
 def one_run(folder: Path, offline: bool, changes: list[str]) -> dict[str, object]:

@@ -16,13 +16,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
+from watched_command import run_watched
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,29 +63,19 @@ def stages_below(root: int) -> dict[int, tuple[str, float]]:
 
 def watched(command: list[str], folder: Path, log: Path) -> tuple[float, dict[str, float]]:
     """Seconds of a command and, of these, those of each stage below it; ends this program if it failed."""
-    over, seconds = threading.Event(), dict[str, float]()
-    begun = time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    with open(log, "w", encoding="utf-8") as stream:
-        child = subprocess.Popen(command, cwd=folder, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+    alive: dict[int, tuple[str, float]] = {}
+    seconds: dict[str, float] = {}
 
-        def watch() -> None:
-            alive: dict[int, tuple[str, float]] = {}
-            while not over.wait(0.05):
-                now = stages_below(child.pid)
-                for pid in alive.keys() - now.keys():
-                    name, start = alive[pid]
-                    seconds[name] = seconds.get(name, 0.0) + time.time() - start
-                alive = now
+    def look(root: int) -> None:
+        nonlocal alive
+        now = stages_below(root)
+        for pid in alive.keys() - now.keys():
+            name, start = alive[pid]
+            seconds[name] = seconds.get(name, 0.0) + time.time() - start
+        alive = now
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        code = child.wait()
-        over.set()
-        watcher.join()
-    if code:
-        sys.exit(f"the pipeline ended with {code}; see {log}")
-    return time.monotonic() - begun, seconds
+    total = run_watched(command, folder, log, look, 0.05, {**os.environ, "PYTHONPATH": str(folder)})
+    return total, seconds
 
 
 def figures(folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sim4seg.errors import Sim4SegError, Unreachable
+from sim4seg.lineage.dvc_project import start_dvc
 
 DVC = (sys.executable, "-m", "flows.dvc_child")
 LOCK_HELD = "Unable to acquire lock"
@@ -118,28 +119,10 @@ class DvcRunner:
             error.exited = Unreachable.exit_code if OUTAGE.search("".join(said)) else 1
             raise
 
-    def has_remote(self) -> bool:
-        """Whether a default remote is configured."""
-        command = [*DVC, "config", "core.remote"]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=self.folder, env=self._environment()
-        )
-        return bool(done.returncode == 0 and done.stdout.strip())
-
     def _lines(self, arguments: list[str], what: str, seconds: float | None) -> Iterator[str]:
         """Lines of one DVC call as they come; raises StageFailed at the end if it failed."""
         with (
-            subprocess.Popen(
-                [*DVC, *arguments],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                bufsize=1,
-                cwd=self.folder,
-                env=self._environment(),
-                start_new_session=True,
-            ) as child,
+            start_dvc([*DVC, *arguments], self.folder, self._environment(), own_session=True) as child,
             _ended_with_us(child, seconds) as late,
         ):
             assert child.stdout is not None

@@ -23,12 +23,8 @@ from prefect.client.schemas.filters import (  # noqa: E402
     DeploymentFilterName,
     FlowFilter,
     FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, State, StateType  # noqa: E402
+from prefect.client.schemas.objects import State, StateType  # noqa: E402
 from prefect.deployments import run_deployment  # noqa: E402
 from prefect.flow_runs import suspend_flow_run  # noqa: E402
 from prefect.input import RunInput  # noqa: E402
@@ -36,7 +32,8 @@ from prefect.states import Completed  # noqa: E402
 from pydantic import Field  # noqa: E402
 
 from flows.notification import notify  # noqa: E402
-from flows.step import Retries, StepFailed, failed, run_step  # noqa: E402
+from flows.runs import find_runs  # noqa: E402
+from flows.step import Retries, failed, run_step  # noqa: E402
 from flows.workspace import workspace_tag  # noqa: E402
 from sim4seg.config import Params, load_params  # noqa: E402
 from sim4seg.errors import Sim4SegError  # noqa: E402
@@ -74,17 +71,9 @@ def _promote(params: Params, version: int, data: Path, who: str = "", why: str =
     return Completed(name="Promoted", message=done.message)
 
 
-def _waiting(version: int) -> list[FlowRun]:
-    """Approval flow runs for that version in this workspace that are not over."""
-    with get_client(sync_client=True) as client:
-        runs = client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[NAME])),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(OPEN))),
-                tags=FlowRunFilterTags(all_=[workspace_tag()]),
-            ),
-        )
-    return [run for run in runs if run.parameters.get("version") == version]
+def _asked(version: int) -> bool:
+    """Whether an approval flow run for that version in this workspace is not over yet."""
+    return any(run.parameters.get("version") == version for run in find_runs(NAME, workspace_tag(), OPEN))
 
 
 def _deployment() -> str | None:
@@ -100,10 +89,10 @@ def _deployment() -> str | None:
 def _ask(params: Params, version: int, data: Path) -> State[Any]:
     found = _comparison(params, version, data)
     if found.failed:
-        return _promote(params, version, data)
+        return _promote(params, version, data)  # which refuses and records why; cases scored anew above are kept
     by_hand = f"`sim4seg promote --version {version} --data {data}`, or with --decline --why REASON"
     name = _deployment()
-    if name and not _waiting(version):
+    if name and not _asked(version):
         parameters = {"version": version, "data": str(data)}
         run_deployment(name, parameters=parameters, timeout=0, as_subflow=False, tags=[workspace_tag()])
     where = f"resume the flow run {NAME} in Prefect's page, or " if name else ""
@@ -157,8 +146,6 @@ def promotion(version: int, data: str = ".") -> State[Any]:
             key=f"version-{version}",
         )
         return _answered(params, version, Path(data), answer)
-    except StepFailed as error:
-        return error.state
     except Sim4SegError as error:
         return failed(error)
 

@@ -16,34 +16,16 @@ from flows.prefect_home import configure
 configure(server=True)
 
 from prefect.client.orchestration import get_client  # noqa: E402
-from prefect.client.schemas.filters import (  # noqa: E402
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-)
-from prefect.client.schemas.objects import FlowRun, StateType  # noqa: E402
+from prefect.client.schemas.objects import StateType  # noqa: E402
 from prefect.states import Crashed  # noqa: E402
 
+from flows.runs import find_runs  # noqa: E402
 from flows.workspace import hold, workspace_tag  # noqa: E402
 
 RETRAIN = "sim4seg-retrain"
 
 GRACE = timedelta(minutes=2)
 """A run that does not hold the workspace has found out, and ended, within this time."""
-
-
-def _running(flow: str, tag: str) -> list[FlowRun]:
-    with get_client(sync_client=True) as client:
-        return client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
-                tags=FlowRunFilterTags(all_=[tag]),
-            ),
-        )
 
 
 def mark_dead_runs(flow: str, tag: str, me: str, last: str, grace: timedelta = GRACE) -> list[str]:
@@ -63,7 +45,7 @@ def mark_dead_runs(flow: str, tag: str, me: str, last: str, grace: timedelta = G
         Names of the runs marked.
     """
     now, marked = datetime.now(UTC), []
-    for run in _running(flow, tag):
+    for run in find_runs(flow, tag, [StateType.RUNNING]):
         began = run.start_time or run.created or now
         if str(run.id) == me or (str(run.id) != last and now - began < grace):
             continue

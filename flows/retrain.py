@@ -42,12 +42,12 @@ from flows.workspace import FOLDER, hold, workspace_tag  # noqa: E402
 from sim4seg.config import Params, load_params  # noqa: E402
 from sim4seg.data.snapshot import Snapshot, read_snapshot, snapshot_digest, write_snapshot  # noqa: E402
 from sim4seg.errors import GateRefused, Sim4SegError  # noqa: E402
+from sim4seg.lineage.dvc_project import default_remote  # noqa: E402
 from sim4seg.lineage.worktree import environment, remove_worktree  # noqa: E402
 
 if TYPE_CHECKING:
     from sim4seg.registry import Known
 
-NAME = RETRAIN
 REGISTER = "register"
 SNAPSHOT = "source.snapshot.json"
 Policy = Literal["auto", "approve"]
@@ -88,7 +88,7 @@ def _build(params: Params, snapshot: Snapshot, digest: str, force: bool, limits:
     run_stages(dvc, [stage for stage in stages if stage != REGISTER], force, limits)
     what = f"{len(snapshot.objects)} objects" if snapshot.objects else snapshot.kind
     run_step("commit", lambda: commit(branch, f"Retrain on snapshot {digest[:12]} ({what})"), retries)
-    if dvc.has_remote():
+    if default_remote(branch.tree):
         run_step("dvc push", dvc.push, retries)
     _push(params, branch, retries)
     run_stages(dvc, [REGISTER], force, limits)
@@ -134,7 +134,7 @@ def _close_decided(params: Params) -> None:
             remove_worktree(Path(), tree)
 
 
-@flow(name=NAME, log_prints=True, on_completion=[notify], on_failure=[notify], on_crashed=[notify])
+@flow(name=RETRAIN, log_prints=True, on_completion=[notify], on_failure=[notify], on_crashed=[notify])
 def retrain(force: bool = False, policy: Policy | None = None) -> State[Any]:
     """Retrain if there are new data, then promote or ask.
 
@@ -146,7 +146,7 @@ def retrain(force: bool = False, policy: Policy | None = None) -> State[Any]:
     with hold("retrain", me) as held:
         if not held.mine:
             return Completed(name="Skipped", message=f"another retraining is at work here: flow run {held.other}")
-        dead = mark_dead_runs(NAME, workspace_tag(), me, held.other)
+        dead = mark_dead_runs(RETRAIN, workspace_tag(), me, held.other)
         if dead:
             print(f"marked as crashed, their processes died: {', '.join(dead)}")
         try:

@@ -19,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ BUCKETS = ("mlflow", "dvc", "champion")
 """Not ``data``: snapshots name versions of its objects, which a copy does not keep. The store can replicate it."""
 MANIFEST = "manifest.json"
 LOGS = "registry"
+Action = Callable[[argparse.Namespace], None]
 
 
 class BackupError(Sim4SegError):
@@ -150,28 +152,46 @@ def restore(stack: Stack, saved: Path, workspace: Path | None = None) -> None:
     stack.up()
 
 
+def _save(given: argparse.Namespace) -> None:
+    save(Stack(given.dir), given.folder, given.workspace)
+
+
+def _restore(given: argparse.Namespace) -> None:
+    restore(Stack(given.dir), given.folder, given.workspace)
+
+
+def _store() -> Any:
+    """The administrator's client for the store that the environment names."""
+    return object_store.client(os.environ["AWS_ENDPOINT_URL"], ADMIN, os.environ[secret_name(ADMIN)])
+
+
+def _save_buckets(given: argparse.Namespace) -> None:
+    store = _store()
+    with atomic_directory(given.folder) as folder:
+        write_json(folder / MANIFEST, save_buckets(store, folder / "buckets"))
+
+
+def _restore_buckets(given: argparse.Namespace) -> None:
+    restore_buckets(_store(), given.folder)
+
+
+OF_A_STACK: dict[str, Action] = {"save": _save, "restore": _restore}
+"""Actions that need ``--dir``."""
+ACTIONS: dict[str, Action] = {**OF_A_STACK, "save-buckets": _save_buckets, "restore-buckets": _restore_buckets}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks; the exit code."""
     parser = argparse.ArgumentParser("infra.backup", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("action", choices=["save", "restore", "save-buckets", "restore-buckets"])
+    parser.add_argument("action", choices=list(ACTIONS))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--dir", type=Path, help="folder of the local stack, for save and restore")
     parser.add_argument("--workspace", type=Path, help="project folder whose promotion log belongs to it")
     options = parser.parse_args(arguments)
-    if not options.action.endswith("-buckets") and not options.dir:
+    if options.action in OF_A_STACK and not options.dir:
         parser.error(f"{options.action} needs --dir")
     try:
-        if options.action == "save":
-            save(Stack(options.dir), options.folder, options.workspace)
-        elif options.action == "restore":
-            restore(Stack(options.dir), options.folder, options.workspace)
-        else:
-            store = object_store.client(os.environ["AWS_ENDPOINT_URL"], ADMIN, os.environ[secret_name(ADMIN)])
-            if options.action == "restore-buckets":
-                restore_buckets(store, options.folder)
-            else:
-                with atomic_directory(options.folder) as folder:
-                    write_json(folder / MANIFEST, save_buckets(store, folder / "buckets"))
+        ACTIONS[options.action](options)
     except Sim4SegError as error:
         print(error, file=sys.stderr)
         return error.exit_code

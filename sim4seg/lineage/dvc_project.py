@@ -5,30 +5,40 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sim4seg.lineage.lock import LineageError
+
+if TYPE_CHECKING:
+    from dvc.config import Config
 
 TAIL = 12
 """Lines of a failed command that are kept for its message."""
 
 
-def _settings(project: Path) -> dict[str, Any]:
-    """The tracked and the local settings together; relative paths in them made absolute."""
-    from dvc.config import Config, ConfigError, merge
+def _config(project: Path) -> Config:
+    """All settings that DVC itself would go by: the system's and the user's too."""
+    from dvc.config import Config, ConfigError
 
     try:
-        config = Config(dvc_dir=str(project / ".dvc"))
-        both: dict[str, Any] = config.load_one("repo")
-        merge(both, config.load_one("local"))
+        return Config(dvc_dir=str(project / ".dvc"))
     except ConfigError as error:
         raise LineageError(
             f"DVC's settings cannot be read: {error}",
             where=str(project / ".dvc"),
             remedy="mend config or config.local there; `dvc config --list` shows them",
         ) from error
+
+
+def _settings(project: Path) -> dict[str, Any]:
+    """The tracked and the local settings together; relative paths in them made absolute."""
+    from dvc.config import merge
+
+    config = _config(project)
+    both: dict[str, Any] = config.load_one("repo")
+    merge(both, config.load_one("local"))
     for remote in both["remote"].values():
         remote["url"] = str(remote.get("url", ""))
     both["cache"]["dir"] = str(both["cache"].get("dir") or (project / ".dvc/cache").resolve())
@@ -42,7 +52,7 @@ def cache_folder(project: Path) -> Path:
 
 def default_remote(project: Path) -> str | None:
     """Name of the remote that `dvc pull` and `dvc push` use; None if there is none."""
-    name = _settings(project)["core"].get("remote")
+    name = _config(project)["core"].get("remote")
     return str(name) if name else None
 
 
@@ -63,15 +73,18 @@ def share_dvc(main: Path, tree: Path) -> None:
         merge(own, _settings(main))  # whole paths mean the same in the worktree
 
 
-def run_dvc(project: Path, environment: Mapping[str, str], *arguments: str, show: Callable[[str], None]) -> None:
-    """Run one DVC command, each line of its output passed to ``show`` as it comes.
+def start_dvc(
+    command: Sequence[str], project: Path, environment: Mapping[str, str], *, own_session: bool = False
+) -> subprocess.Popen[str]:
+    """Start DVC; what it and its stages say, errors too, comes as one text, line by line.
 
-    Raises:
-        LineageError: it failed; its last lines are in the message.
+    Args:
+        command: DVC with its arguments.
+        project: where it works.
+        environment: of DVC and of the stages' commands.
+        own_session: True = it and its children can be ended as one group, and Ctrl-C does not reach them.
     """
-    command = [sys.executable, "-m", "dvc", *arguments]
-    last: deque[str] = deque(maxlen=TAIL)
-    with subprocess.Popen(
+    return subprocess.Popen(
         command,
         cwd=project,
         env=dict(environment),
@@ -80,7 +93,19 @@ def run_dvc(project: Path, environment: Mapping[str, str], *arguments: str, show
         text=True,
         errors="replace",
         bufsize=1,
-    ) as child:
+        start_new_session=own_session,
+    )
+
+
+def run_dvc(project: Path, environment: Mapping[str, str], *arguments: str, show: Callable[[str], None]) -> None:
+    """Run one DVC command, each line of its output passed to ``show`` as it comes.
+
+    Raises:
+        LineageError: it failed; its last lines are in the message.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    last: deque[str] = deque(maxlen=TAIL)
+    with start_dvc(command, project, environment) as child:
         assert child.stdout is not None
         for line in child.stdout:
             last.append(line.rstrip())

@@ -1,1 +1,1 @@
-"""S3, or anything that speaks it: the only package that imports boto3."""
+"""S3, or anything that speaks it: the only package of the library that imports boto3."""
