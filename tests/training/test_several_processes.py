@@ -90,6 +90,13 @@ def test_three_processes_of_two_passes_give_the_losses_of_one(data, one, tmp_pat
     assert_like(tmp_path, one)
 
 
+def test_four_processes_of_one_sample_each_give_the_losses_of_one(data, tmp_path):
+    """Four samples a step and no short step."""
+    for count, batch in ((1, {"batch_size": 4}), (4, {"batch_size": 1, "accumulation": 4})):
+        finish(count, data, tmp_path / str(count), epochs=3.0, **batch)
+    assert_like(tmp_path / "4", tmp_path / "1")
+
+
 def test_a_killed_process_stops_all_and_any_number_resumes(data, one, tmp_path):
     out = tmp_path / "killed"
     child = start(2, data, out)
