@@ -1,0 +1,46 @@
+"""DVC's settings as this project reads them, against what DVC itself says."""
+
+import sys
+
+import pytest
+
+from sim4seg.lineage.dvc_project import default_remote
+from sim4seg.lineage.lock import LineageError
+from tests.lineage.conftest import run
+
+REMOTE = "[core]\n    remote = {0}\n['remote \"{0}\"']\n    url = ../../store\n"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A DVC project without a remote, and no settings of the user's."""
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user"))
+    monkeypatch.setenv("DVC_SYSTEM_CONFIG_DIR", str(tmp_path / "system"))
+    (tmp_path / "project/.dvc").mkdir(parents=True)
+    return tmp_path / "project"
+
+
+def said_by_dvc(folder):
+    return run(folder, sys.executable, "-m", "dvc", "config", "core.remote").strip()
+
+
+@pytest.mark.parametrize("place", ["project/.dvc/config", "project/.dvc/config.local", "user/config", "system/config"])
+def test_the_default_remote_is_the_one_that_dvc_uses(project, place):
+    assert default_remote(project) is None
+    file = project.parent / place
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(REMOTE.format("near"))
+    assert default_remote(project) == "near" == said_by_dvc(project)
+
+
+def test_the_nearer_setting_wins(project):
+    (project.parent / "user").mkdir()
+    (project.parent / "user/config").write_text(REMOTE.format("far"))
+    (project / ".dvc/config.local").write_text(REMOTE.format("near"))
+    assert default_remote(project) == "near" == said_by_dvc(project)
+
+
+def test_settings_that_cannot_be_read(project):
+    (project / ".dvc/config").write_text("[co")
+    with pytest.raises(LineageError, match="DVC's settings cannot be read"):
+        default_remote(project)
