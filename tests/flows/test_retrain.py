@@ -104,6 +104,8 @@ def test_served_on_a_schedule(project: Project) -> None:
         child = subprocess.Popen(
             [sys.executable, "-m", "flows.serve", "--every", "5", "--port", port],
             cwd=project.folder, env=environment, stdout=stream, stderr=subprocess.STDOUT, text=True,
+            # Tests that run in the background inherit a Ctrl-C that is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
     try:
         until = time.monotonic() + 240

@@ -1,6 +1,7 @@
 """The preset ``smol`` at small width: a .gguf and a .pth written here, put together, trained, asked."""
 
 import hashlib
+import subprocess
 import sys
 import zipfile
 from dataclasses import replace
@@ -154,6 +155,15 @@ def test_made_again_it_is_the_same(source, made, tmp_path):
     make_smol(folder / "small.gguf", folder / "net-0.pth", tmp_path / "again", what, image_size=64)
     for name in ("model.safetensors", "tokenizer.json", "config.json", "origin.json"):
         assert digest(tmp_path / "again" / name) == digest(made / name), name
+
+
+def test_a_fresh_process_loads_what_was_saved(params, made, tmp_path):
+    model, processor = prepare(params, made, 0)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    code = f"from sim4seg.model import load; print(type(load({str(tmp_path)!r})[0].lvlm.model.vision_tower).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "EfficientNetLite", done.stderr
 
 
 def test_only_adapters_the_seg_row_and_fresh_parts_learn(params, made):

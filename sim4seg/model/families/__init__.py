@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import sim4seg.model.efficientnet_lite  # noqa: F401  # a vision tower that transformers does not know by itself
 from sim4seg.errors import ModelError
 from sim4seg.model.families.base import Family
 from sim4seg.model.families.llava import Llava
