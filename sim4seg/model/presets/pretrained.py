@@ -125,14 +125,14 @@ def _parts(
     placeholder = preset.configure(preset.vocabulary or Vocabulary(1024, 3, 4, 1, 2, 0))[1].image_token
     tokenizer = _with_seg(folder, placeholder)
     config, frames = preset.configure(Vocabulary.of(tokenizer, placeholder))
-    wanted, config.lvlm_config = config.lvlm_config, lvlm_config
-    _check_lvlm(lvlm_config, wanted, folder)
+    _check_lvlm(lvlm_config, config.lvlm_config, folder)
     lvlm = AutoModelForImageTextToText.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype=getattr(torch, weights.dtype)
     )
     torch.manual_seed(seed)
     if len(tokenizer) > lvlm.get_input_embeddings().num_embeddings:
         lvlm.resize_token_embeddings(len(tokenizer))
+    config.lvlm_config = lvlm.config  # whose number of rows may have grown
     return Sim4SegForConditionalGeneration(config, lvlm), Sim4SegProcessor(tokenizer, frames)
 
 
