@@ -18,10 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +28,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # infra is no part of the installed package
 
 from infra.identities import ADMIN, secret_name  # noqa: E402
+from infra.local.service import Service  # noqa: E402
 from infra.local.stack import Stack, free_ports  # noqa: E402
+from infra.local.web import request  # noqa: E402
 from sim4seg.config import Register, load_params  # noqa: E402
 from sim4seg.data.adapters import ADAPTERS  # noqa: E402
 from sim4seg.data.snapshot import snapshot_digest  # noqa: E402
 from sim4seg.data.sources import open_source  # noqa: E402
+from sim4seg.offline import SILENT  # noqa: E402
 from sim4seg.registry.store import Store  # noqa: E402
 from sim4seg.registry.tags import DECISION, SNAPSHOT_DIGEST  # noqa: E402
 
@@ -81,32 +81,26 @@ def record_version(folder: Path) -> int:
     return len(snapshot.objects)
 
 
-@contextmanager
-def prefect_server(folder: Path) -> Iterator[str]:
-    """A Prefect server with the database in ``folder``; its address."""
-    port = free_ports(1)[0]
-    address = f"http://127.0.0.1:{port}/api"
-    command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-    environment = {**os.environ, "PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    with open(folder.with_suffix(".log"), "w", encoding="utf-8") as log:
-        child = subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=log)
-        try:
-            while not _answers(f"{address}/health"):
-                if child.poll() is not None:
-                    sys.exit(f"the Prefect server ended; see {log.name}")
-                time.sleep(0.5)
-            yield address
-        finally:
-            child.terminate()
-            child.wait()
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+def prefect_server(folder: Path, port: int) -> Service:
+    """A Prefect server with its database in ``folder``."""
+    return Service(
+        name="prefect",
+        command=[
+            sys.executable,
+            "-m",
+            "prefect",
+            "server",
+            "start",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--no-ui",
+        ],
+        folder=folder,
+        environment={**os.environ, **SILENT, "PREFECT_HOME": str(folder)},
+        probe=lambda: request(f"http://127.0.0.1:{port}/api/health"),
+    )
 
 
 def tick(folder: Path, **more: str) -> dict[str, Any]:
@@ -128,7 +122,8 @@ def main() -> None:
     count = parser.parse_args().objects
     with tempfile.TemporaryDirectory() as scratch:
         stack = Stack(Path(scratch) / "stack")
-        store = stack["s3"]
+        store, port = stack["s3"], free_ports(1)[0]
+        server = prefect_server(Path(scratch) / "server", port)
         store.start()
         try:
             os.environ |= {
@@ -141,10 +136,11 @@ def main() -> None:
             clone(Path(scratch) / "project")
             found = record_version(Path(scratch) / "project")
             runs = {"first": tick(Path(scratch) / "project"), "next": tick(Path(scratch) / "project")}
-            with prefect_server(Path(scratch) / "prefect") as address:
-                runs["scheduled"] = tick(Path(scratch) / "project", PREFECT_API_URL=address)
+            server.start()
+            runs["scheduled"] = tick(Path(scratch) / "project", PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
             print(json.dumps({"objects": found, **runs}, indent=2))
         finally:
+            server.kill()
             store.kill()
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from flows.torn import clear_torn_record, restore_torn_lock
+from sim4seg.lineage.torn import mend_torn
 from sim4seg.parent import end_with_parent
 
 if __name__ == "__main__":
     end_with_parent()
-    for done in filter(None, (clear_torn_record(), restore_torn_lock())):
+    for done in mend_torn(Path()):
         print(done, file=sys.stderr)
     from dvc.cli import main
 

@@ -14,6 +14,12 @@ from sim4seg.errors import Sim4SegError, explain_disk_full
 from sim4seg.offline import silence
 from sim4seg.parent import end_with_parent
 
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+"""How PyTorch's threads wait for each other; read when PyTorch is imported.
+
+Spinning for long costs a busy machine several times its time, sleeping at once costs a quiet one a quarter of it
+(docs/experiments.md).
+"""
 PATIENCE = 5.0
 """Seconds that a process waits for its launcher to end it, so that the first process' message is the only one."""
 
@@ -22,10 +28,8 @@ def run(stage: str, work: Callable[[Params], None]) -> None:
     """Run ``work`` with the checked parameters and end the process: 0, or the exit code of a Sim4SegError."""
     end_with_parent()
     silence()
-    # PyTorch's threads wait for each other by spinning, for which a busy machine pays several times over; sleeping at
-    # once costs a quiet one a third of its time. A short spin is right for both (docs/experiments.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    for name, value in WAITING.items():
+        os.environ.setdefault(name, value)
     logging.basicConfig(level=logging.INFO, format=f"{stage}: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "alembic", "mlflow.store", "great_expectations"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

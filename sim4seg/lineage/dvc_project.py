@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim4seg.lineage.lock import LineageError
+from sim4seg.lineage.torn import mend_torn
 
 if TYPE_CHECKING:
     from dvc.config import Config
@@ -100,9 +101,13 @@ def start_dvc(
 def run_dvc(project: Path, environment: Mapping[str, str], *arguments: str, show: Callable[[str], None]) -> None:
     """Run one DVC command, each line of its output passed to ``show`` as it comes.
 
+    What a DVC that was killed left half written is mended first.
+
     Raises:
         LineageError: it failed; its last lines are in the message.
     """
+    for done in mend_torn(project):
+        show(done)
     command = [sys.executable, "-m", "dvc", *arguments]
     last: deque[str] = deque(maxlen=TAIL)
     with start_dvc(command, project, environment) as child:

@@ -9,7 +9,7 @@ import pytest
 from dvc.lock import make_lock
 
 from flows.graph import downstream, read_graph
-from flows.torn import clear_torn_record
+from sim4seg.lineage.torn import clear_torn_record
 
 ROOT = Path(__file__).parents[2]
 DVC_YAML = """stages:

@@ -8,6 +8,8 @@ import yaml
 from sim4seg.config import Params, load_params
 from sim4seg.errors import ConfigError
 
+ROOT = Path(__file__).parents[2]
+
 
 def written(folder: Path, text: str) -> Path:
     path = folder / "params.yaml"
@@ -65,17 +67,18 @@ def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
     assert load_params(written(tmp_path, "")) == Params()
 
 
-@pytest.mark.parametrize("name", ["params.yaml", *(str(p) for p in sorted(Path("infra/train").glob("params.*.yaml")))])
+@pytest.mark.parametrize(
+    "name", ["params.yaml", *(f"infra/train/{p.name}" for p in sorted((ROOT / "infra/train").glob("params.*.yaml")))]
+)
 def test_every_parameter_file_has_the_sections_that_dvc_asks_for(name):
-    root = Path(__file__).parents[2]
     asked = {
         parameter
-        for stage in yaml.safe_load((root / "dvc.yaml").read_text())["stages"].values()
+        for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
         for parameter in stage["params"]
     }
-    values = yaml.safe_load((root / name).read_text())
+    values = yaml.safe_load((ROOT / name).read_text())
     for parameter in asked:
         section, _, key = parameter.partition(".")
         assert section in values, f"{name}: DVC ends with 'Parameters {section!r} are missing'"
         assert not key or key in values[section]
-    load_params(root / name)
+    load_params(ROOT / name)

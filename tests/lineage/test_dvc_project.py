@@ -1,10 +1,12 @@
 """DVC's settings as this project reads them, against what DVC itself says."""
 
+import os
+import subprocess
 import sys
 
 import pytest
 
-from sim4seg.lineage.dvc_project import default_remote
+from sim4seg.lineage.dvc_project import default_remote, run_dvc
 from sim4seg.lineage.lock import LineageError
 from tests.lineage.conftest import run
 
@@ -44,3 +46,16 @@ def test_settings_that_cannot_be_read(project):
     (project / ".dvc/config").write_text("[co")
     with pytest.raises(LineageError, match="DVC's settings cannot be read"):
         default_remote(project)
+
+
+def test_what_a_killed_dvc_left_half_written_does_not_stop_the_next(tmp_path):
+    """As when a reproduction is killed and started again."""
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    run(tmp_path, sys.executable, "-m", "dvc", "init", "-q")
+    (tmp_path / "dvc.yaml").write_text("stages:\n  one:\n    cmd: echo made > one.txt\n    outs: [one.txt]\n")
+    said = []
+    for torn in (".dvc/tmp/rwlock", "dvc.lock"):
+        (tmp_path / torn).write_text("")
+        run_dvc(tmp_path, os.environ, "repro", "--force", show=said.append)
+    assert sum("left half written" in line for line in said) == 2, said
+    assert (tmp_path / "one.txt").read_text() == "made\n"

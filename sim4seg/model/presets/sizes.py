@@ -55,8 +55,8 @@ def clip(size: Transformer, image_size: int, patch_size: int) -> CLIPVisionConfi
     )
 
 
-def llama(size: Transformer, vocabulary: Vocabulary, rows: int, context: int) -> LlamaConfig:
-    """Llama or Vicuna with ``rows`` word embeddings."""
+def llama(size: Transformer, vocabulary: Vocabulary, rows: int, context: int, **more: Any) -> LlamaConfig:
+    """A language model of Llama's build with ``rows`` word embeddings; ``more`` is what sets it apart."""
     return LlamaConfig(
         vocab_size=rows,
         hidden_size=size.hidden,
@@ -69,4 +69,5 @@ def llama(size: Transformer, vocabulary: Vocabulary, rows: int, context: int) ->
         bos_token_id=vocabulary.bos,
         eos_token_id=vocabulary.eos,
         pad_token_id=vocabulary.pad,
+        **more,
     )

@@ -14,7 +14,7 @@ from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.efficientnet_lite import EfficientNetLiteConfig
 from sim4seg.model.frames import IMAGE, QUESTION, Frames
 from sim4seg.model.presets.preset import Vocabulary
-from sim4seg.model.presets.sizes import LLAMA_SMALL, Transformer
+from sim4seg.model.presets.sizes import LLAMA_SMALL, Transformer, llama
 from sim4seg.model.presets.tiny import SAM_TINY
 
 SMOLLM2_135M = Transformer(hidden=576, intermediate=1536, layers=30, heads=9, kv_heads=3)
@@ -61,21 +61,8 @@ class SmolPreset:
 
 def smollm2_config(size: Transformer, vocabulary: Vocabulary) -> LlamaConfig:
     """SmolLM2's build (arXiv 2502.02737) in a given size."""
-    return LlamaConfig(
-        vocab_size=vocabulary.size,
-        hidden_size=size.hidden,
-        intermediate_size=size.intermediate,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.kv_heads,
-        max_position_embeddings=8192,
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 100000.0},
-        tie_word_embeddings=True,
-        bos_token_id=vocabulary.bos,
-        eos_token_id=vocabulary.eos,
-        pad_token_id=vocabulary.pad,
-    )
+    turns = {"rope_type": "default", "rope_theta": 100000.0}
+    return llama(size, vocabulary, vocabulary.size, 8192, rope_parameters=turns, tie_word_embeddings=True)
 
 
 def llava_config(vision: EfficientNetLiteConfig, text: LlamaConfig, image: int) -> LlavaConfig:

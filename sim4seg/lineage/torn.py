@@ -1,0 +1,118 @@
+"""Files that DVC writes in place: a DVC that is killed can leave them half written, and no later one starts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from sim4seg.atomic import write_text
+
+LOCK = Path("dvc.lock")
+TEMPORARY = Path(".dvc/tmp")
+
+
+def mend_torn(folder: Path) -> list[str]:
+    """Make DVC start again in a project where one was killed; to be called before one is started.
+
+    Args:
+        folder: the project.
+
+    Returns:
+        What was done, in words, a line for each file.
+    """
+    return [done for done in (clear_torn_record(folder), restore_torn_lock(folder)) if done]
+
+
+def clear_torn_record(folder: Path) -> str:
+    """Remove DVC's record of who reads and writes what, if it cannot be read.
+
+    Args:
+        folder: the project.
+
+    Returns:
+        What was done, in words; empty = nothing.
+    """
+    return _mended(folder, TEMPORARY / "rwlock", "rwlock.lock", json.loads, _remove)
+
+
+def restore_torn_lock(folder: Path) -> str:
+    """Put back the committed dvc.lock if the one at hand cannot be read, or remove it where none is committed.
+
+    Stages done since that commit are looked up in DVC's run cache or run again.
+
+    Args:
+        folder: the project.
+
+    Returns:
+        What was done, in words; empty = nothing.
+    """
+    return _mended(folder, LOCK, "lock", _check_lock, _put_back)
+
+
+def _mended(folder: Path, name: Path, guard: str, check: Callable[[str], object], mend: Callable[[Path], str]) -> str:
+    """Mend a file that ``check`` raises ValueError for, unless another DVC is writing it right now."""
+    file = folder / name
+    if _is_whole(file, check):
+        return ""
+    with _guard(folder, guard) as held:
+        if not held or _is_whole(file, check):
+            return ""
+        return f"{file}: left half written by a DVC that was killed; {mend(file)}"
+
+
+def _is_whole(file: Path, check: Callable[[str], object]) -> bool:
+    """Whether the file can be read; one that is not there needs no mending."""
+    try:
+        check(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return True
+    except ValueError:  # undecodable bytes too
+        return False
+    return True
+
+
+def _check_lock(text: str) -> None:
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(found, dict) or "schema" not in found:
+        raise ValueError("no lock of DVC's")
+
+
+def _remove(file: Path) -> str:
+    file.unlink()
+    return "removed"
+
+
+def _put_back(lock: Path) -> str:
+    show = ["git", "show", f"HEAD:./{lock.name}"]
+    committed = subprocess.run(show, cwd=lock.parent, capture_output=True, text=True, check=False)
+    if committed.returncode:
+        return f"none is committed; {_remove(lock)}"
+    write_text(lock, committed.stdout)
+    return "the committed one is back"
+
+
+@contextmanager
+def _guard(folder: Path, name: str) -> Iterator[bool]:
+    """Hold one of DVC's own locks; False if another DVC holds it, or there is no DVC in this folder."""
+    from dvc.lock import LockError, make_lock
+
+    temporary = folder / TEMPORARY
+    guard = make_lock(str(temporary / name), tmp_dir=str(temporary))
+    try:
+        if temporary.is_dir():
+            guard.lock()
+    except LockError:
+        pass
+    try:
+        yield bool(guard.is_locked)
+    finally:
+        if guard.is_locked:
+            guard.unlock()
