@@ -173,8 +173,9 @@ class Weights(Section):
     lvlm_sha256: str = ""
     """Digest of the folder (`sim4seg.digest.digest_directory`); empty = not checked."""
     sam: str = ""
-    """SAM's or MedSAM's `.pth`."""
+    """SAM's or MedSAM's `.pth`, or the folder of a Sim4Seg model whose SAM has this preset's build."""
     sam_sha256: str = ""
+    """Of the file, or the folder's digest; may be empty for a folder and for Meta's own files."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """In which the model is held. bfloat16 only under an engine that keeps float32 copies of what is trained
     (DeepSpeed does): otherwise most updates are smaller than its rounding and are lost."""

@@ -1,4 +1,7 @@
-"""Files that DVC writes in place: a DVC that is killed can leave them half written, and no later one starts."""
+"""Files that DVC writes in place: a DVC that is killed can leave them half written, and no later one starts.
+
+A dvc.lock that can be read is kept beside DVC's temporary files before each start: what there was before the kill.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ from sim4seg.atomic import write_text
 
 LOCK = Path("dvc.lock")
 TEMPORARY = Path(".dvc/tmp")
+KEPT = TEMPORARY / "dvc.lock.kept"
 
 
 def mend_torn(folder: Path) -> list[str]:
-    """Make DVC start again in a project where one was killed; to be called before one is started.
+    """Make DVC start again in a project where one was killed; to be called before each start.
 
     Args:
         folder: the project.
@@ -25,7 +29,9 @@ def mend_torn(folder: Path) -> list[str]:
     Returns:
         What was done, in words, a line for each file.
     """
-    return [done for done in (clear_torn_record(folder), restore_torn_lock(folder)) if done]
+    mended = [done for done in (clear_torn_record(folder), restore_torn_lock(folder)) if done]
+    _keep(folder)
+    return mended
 
 
 def clear_torn_record(folder: Path) -> str:
@@ -41,9 +47,9 @@ def clear_torn_record(folder: Path) -> str:
 
 
 def restore_torn_lock(folder: Path) -> str:
-    """Put back the committed dvc.lock if the one at hand cannot be read, or remove it where none is committed.
+    """Put back the dvc.lock of before the last start if the one at hand cannot be read, else the committed one.
 
-    Stages done since that commit are looked up in DVC's run cache or run again.
+    Where there is neither it is removed. Stages that it does not know are looked up in DVC's run cache or run again.
 
     Args:
         folder: the project.
@@ -81,8 +87,21 @@ def _check_lock(text: str) -> None:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
-    if not isinstance(found, dict) or "schema" not in found:
-        raise ValueError("no lock of DVC's")
+    # A text that breaks off can be YAML still; DVC's own ends with a line.
+    if not isinstance(found, dict) or "schema" not in found or not text.endswith("\n"):
+        raise ValueError("no whole lock of DVC's")
+
+
+def _keep(folder: Path) -> None:
+    """Keep the dvc.lock of this moment for :func:`restore_torn_lock`, unless one is being written."""
+    kept, lock = folder / KEPT, folder / LOCK
+    try:
+        text = lock.read_text(encoding="utf-8")
+        _check_lock(text)
+    except (FileNotFoundError, ValueError):
+        return
+    if kept.parent.is_dir() and not (kept.is_file() and kept.read_text(encoding="utf-8") == text):
+        write_text(kept, text)
 
 
 def _remove(file: Path) -> str:
@@ -91,6 +110,10 @@ def _remove(file: Path) -> str:
 
 
 def _put_back(lock: Path) -> str:
+    kept = lock.parent / KEPT
+    if kept.is_file():
+        write_text(lock, kept.read_text(encoding="utf-8"))
+        return "the one of before the last start is back"
     show = ["git", "show", f"HEAD:./{lock.name}"]
     committed = subprocess.run(show, cwd=lock.parent, capture_output=True, text=True, check=False)
     if committed.returncode:

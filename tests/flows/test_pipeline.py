@@ -9,7 +9,7 @@ import pytest
 from dvc.lock import make_lock
 
 from flows.graph import downstream, read_graph
-from sim4seg.lineage.torn import clear_torn_record
+from sim4seg.lineage.torn import KEPT, clear_torn_record
 
 ROOT = Path(__file__).parents[2]
 DVC_YAML = """stages:
@@ -100,17 +100,32 @@ def test_a_record_of_locks_that_a_killed_dvc_left_half_written_is_removed(projec
 
 def test_a_lock_that_a_killed_dvc_left_half_written_is_the_committed_one_again(project):
     assert run(project, "flows.pipeline", "--no-promote")[0] == 0
-    lock = project / "dvc.lock"
+    lock, kept = project / "dvc.lock", project / KEPT
     whole = lock.read_text()
     for torn in ("", "sch", whole[: whole.index("outs:") + 3]):
         lock.write_text(torn)
         code, text = run(project, "dvc", "repro")
         assert code != 0, "DVC alone does not start"
+        kept.unlink(missing_ok=True)
         code, text = run(project, "flows.dvc_child", "repro")
         assert code == 0 and "none is committed" in text and lock.read_text() == whole, text
     subprocess.run(["git", "add", "dvc.lock"], cwd=project, check=True)
     who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
     subprocess.run(["git", *who, "commit", "-qm", "lock"], cwd=project, check=True)
     lock.write_text("")
+    kept.unlink(missing_ok=True)
     code, text = run(project, "flows.pipeline", "--no-promote")
     assert code == 0 and text.count("up to date") == 3 and lock.read_text() == whole, text
+
+
+def test_no_stage_is_forgotten_when_a_later_one_is_killed_as_it_writes_the_lock(project):
+    """Nothing is committed: what the earlier stages wrote is known from the start of the one that was killed."""
+    assert run(project, "flows.pipeline", "--no-promote")[0] == 0
+    lock = project / "dvc.lock"
+    whole = lock.read_text()
+    assert run(project, "flows.dvc_child", "status")[0] == 0
+    for length in (0, whole.index("outs:"), len(whole) - 1):
+        lock.write_text(whole[:length])
+        code, text = run(project, "flows.dvc_child", "status")
+        assert code == 0 and "of before the last start is back" in text, text
+        assert lock.read_text() == whole

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -84,6 +84,7 @@ def test_a_header_that_lies_is_refused(tmp_path, content, message):
 
 
 @settings(max_examples=40, deadline=None)
+@example(at=97, value=97, form="safetensors")  # two tensors of one name
 @given(at=st.integers(0, 300), value=st.integers(0, 255), form=st.sampled_from(["bin", "safetensors"]))
 def test_a_changed_byte_gives_tensors_or_a_message_and_nothing_else(tmp_path_factory, at, value, form):
     folder = tmp_path_factory.mktemp("changed")

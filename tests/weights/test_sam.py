@@ -6,9 +6,11 @@ import pytest
 import torch
 from segment_anything import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 
-from sim4seg.digest import digest_file
+from sim4seg.digest import digest_directory, digest_file
 from sim4seg.errors import ModelError
 from sim4seg.model.configuration import SAM_DEFAULTS
+from sim4seg.model.modeling import Sim4SegForConditionalGeneration
+from sim4seg.model.presets import PRESETS, Vocabulary
 from sim4seg.model.segmenter import Segmenter
 from sim4seg.model.weights.sam import load_sam
 from sim4seg.model.weights.sam_sizes import sam_sizes
@@ -19,6 +21,11 @@ def segmenter(**changes):
     own = sam().state_dict()
     torch.manual_seed(7)
     return Segmenter({**sam_sizes({n: tuple(t.shape) for n, t in own.items()}, "test"), **changes})
+
+
+def model(preset, seed):
+    torch.manual_seed(seed)
+    return Sim4SegForConditionalGeneration(PRESETS[preset].configure(Vocabulary(64, 3, 4, 1, 2, 0))[0])
 
 
 @pytest.fixture
@@ -64,6 +71,29 @@ def test_a_segmenter_in_bfloat16_keeps_its_type(file):
     load_sam(ours, file, digest_file(file).upper())
     stored = torch.load(file, weights_only=True)["mask_decoder.iou_token.weight"]
     assert torch.equal(ours.mask_decoder.iou_token.weight, stored.bfloat16())
+
+
+def test_the_sam_of_a_model_goes_into_another(tmp_path):
+    """``smol`` may start from a trained ``tiny``: of the same build, stem included, the language model is another."""
+    tiny, other = (model(name, seed) for name, seed in (("tiny", 1), ("smol-small", 2)))
+    tiny.save_pretrained(tmp_path / "tiny", max_shard_size="1MB")
+    assert (tmp_path / "tiny/model.safetensors.index.json").is_file(), "read from several files"
+    words = other.projection[0].weight.clone()
+    load_sam(other.segmenter, tmp_path / "tiny", digest_directory(tmp_path / "tiny"))
+    theirs, mine = tiny.segmenter.state_dict(), other.segmenter.state_dict()
+    assert theirs.keys() == mine.keys()
+    assert all(torch.equal(theirs[name], mine[name]) for name in mine)
+    assert torch.equal(other.projection[0].weight, words)
+    for path, digest, message in (
+        (tmp_path / "tiny", "0" * 64, "digest .* expected 0000"),
+        (tmp_path / "paper", None, r"\d+ weights do not fit: .*: stored"),
+        (tmp_path / "bare", None, "no SAM in it"),
+    ):
+        model("paper-small", 3).save_pretrained(tmp_path / "paper")
+        tiny.lvlm.save_pretrained(tmp_path / "bare")
+        with pytest.raises(ModelError, match=message):
+            load_sam(other.segmenter, path, digest)
+    assert all(torch.equal(theirs[name], mine[name]) for name in mine), "the segmenter is as it was"
 
 
 def test_refusals_leave_the_segmenter_alone(file, tmp_path):

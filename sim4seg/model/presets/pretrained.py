@@ -24,7 +24,7 @@ def from_weights(params: Train, preset: Preset, seed: int) -> tuple[Sim4SegForCo
     """The model of a preset with the weights that ``train.weights`` names.
 
     The LVLM's folder may hold a whole Sim4Seg model (what ``sim4seg convert-lisa`` or a training run wrote); SAM's
-    file is then not needed, and replaces that model's SAM if it is given.
+    weights are then not needed, and replace that model's SAM if they are given.
 
     Raises:
         ConfigError: something that the preset needs is not given or not there; nothing is fetched.
@@ -48,7 +48,7 @@ def from_weights(params: Train, preset: Preset, seed: int) -> tuple[Sim4SegForCo
 def _check_given(name: str, preset: Preset, weights: Weights, whole: bool) -> None:
     if preset.sam and not whole and not weights.sam:
         raise _not_given(name, "sam", preset.sam)
-    if weights.sam and not Path(weights.sam).is_file():
+    if weights.sam and not Path(weights.sam).exists():
         raise _not_there("sam", weights.sam, preset.sam)
 
 

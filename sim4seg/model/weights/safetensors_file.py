@@ -45,17 +45,22 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     if not isinstance(header, dict):
         raise _damaged(path, "the header is not a JSON object")
     header.pop("__metadata__", None)
-    found, end = {}, 0
+    found, spans = {}, []
     for name, entry in header.items():
-        found[name], last = _entry(path, name, entry)
-        end = max(end, last)
+        found[name], span = _entry(path, name, entry)
+        spans.append((*span, name))
+    end = 0
+    for begin, last, name in sorted(spans):
+        if begin != end:  # of two tensors of one name, say, JSON keeps the second
+            raise _damaged(path, f"{name!r}: data begin at {begin}, not at {end} where those before them end")
+        end = last
     if end != size - 8 - claimed:
         raise _damaged(path, f"the header describes {end:,} bytes of data; the file holds {size - 8 - claimed:,}")
     return found
 
 
-def _entry(path: Path, name: str, entry: Any) -> tuple[TensorInfo, int]:
-    """One tensor's description and where its data end."""
+def _entry(path: Path, name: str, entry: Any) -> tuple[TensorInfo, tuple[int, int]]:
+    """One tensor's description, and where its data begin and end."""
     try:
         shape = tuple(entry["shape"])
         begin, end = entry["data_offsets"]
@@ -71,4 +76,4 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[TensorInfo, int]:
         )
     if not whole or end - begin != math.prod(shape) * dtype.itemsize:
         raise _damaged(path, f"{name!r}: shape {list(shape)} does not fit data at {begin} to {end}")
-    return TensorInfo(shape, dtype, path.name), end
+    return TensorInfo(shape, dtype, path.name), (begin, end)

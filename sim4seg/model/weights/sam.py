@@ -1,4 +1,4 @@
-"""SAM's and MedSAM's published files into our segmenter, by digest."""
+"""SAM's and MedSAM's published files, or the SAM of a Sim4Seg model, into our segmenter."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from sim4seg.digest import digest_file
+from sim4seg.digest import digest_directory, digest_file
 from sim4seg.errors import ModelError
 from sim4seg.model.segmenter import Segmenter
-from sim4seg.model.weights.checkpoint import SUFFIXES, Checkpoint
+from sim4seg.model.weights.checkpoint import SUFFIXES, Checkpoint, open_checkpoint
 from sim4seg.model.weights.sam_sizes import sam_sizes
 
 PUBLISHED = {
@@ -22,27 +22,53 @@ PUBLISHED = {
 NOT_WEIGHTS = ("pixel_mean", "pixel_std")
 
 
+MODEL_PREFIX = "segmenter."
+
+
 def load_sam(segmenter: Segmenter, path: Path, sha256: str | None = None) -> None:
-    """Fill the segmenter with the weights of a file, in place, in the segmenter's element type.
+    """Fill the segmenter with the weights of a file or of a model, in place, in the segmenter's element type.
 
     Args:
-        segmenter: of the file's sizes (SAM ViT-H, L or B; MedSAM is a ViT-B), without a convolutional stem.
-        path: ``.pth`` of plain tensors or ``.safetensors``, names as in segment_anything.
-        sha256: what the file must be; may be left out for the names of :data:`PUBLISHED`.
+        segmenter: of the source's sizes; for a file without a convolutional stem (SAM ViT-H, L or B; MedSAM is a B).
+        path: ``.pth`` of plain tensors or ``.safetensors``, names as in segment_anything; or the folder of a Sim4Seg
+            model, of which only SAM is read.
+        sha256: what the file must be, which may be left out for the names of :data:`PUBLISHED`; or of a folder its
+            :func:`sim4seg.digest.digest_directory`, compared if it is given.
 
     Raises:
-        ModelError: another digest or none to compare with, a damaged file, code in it, other sizes, or weights that
-            are missing, unknown or of another shape; the segmenter is unchanged then.
+        ModelError: another digest, or none to compare a file with; a damaged file, code in it, other sizes, or weights
+            that are missing, unknown or of another shape; the segmenter is unchanged then.
     """
-    _check_digest(path, sha256)
-    checkpoint = Checkpoint([path])
-    stored = {name: info.shape for name, info in checkpoint.tensors.items() if name not in NOT_WEIGHTS}
+    checkpoint, prefix = _of_model(path, sha256) if path.is_dir() else _of_file(path, sha256)
+    names = [name for name in checkpoint.tensors if name.startswith(prefix) and name not in NOT_WEIGHTS]
+    stored = {name.removeprefix(prefix): checkpoint.tensors[name].shape for name in names}
     targets = segmenter.state_dict()
     wanted = {name: tuple(tensor.shape) for name, tensor in targets.items()}
-    _check_sizes(stored, wanted, path)
+    if not prefix:
+        _check_sizes(stored, wanted, path)
+    _check_shapes(stored, wanted, path)
     with torch.no_grad():
         for name in stored:
-            targets[name].copy_(checkpoint.read(name))
+            targets[name].copy_(checkpoint.read(prefix + name))
+
+
+def _of_file(path: Path, sha256: str | None) -> tuple[Checkpoint, str]:
+    _check_digest(path, sha256)
+    return Checkpoint([path]), ""
+
+
+def _of_model(folder: Path, sha256: str | None) -> tuple[Checkpoint, str]:
+    """A model's checkpoint, and what the names of its SAM start with."""
+    if sha256 and (found := digest_directory(folder)) != sha256.lower():
+        raise ModelError(
+            f"the folder is not the one asked for: digest {found}, expected {sha256}",
+            where=str(folder),
+            remedy="give the folder that you mean, or its digest",
+        )
+    checkpoint = open_checkpoint(folder)
+    if not any(name.startswith(MODEL_PREFIX) for name in checkpoint.tensors):
+        raise ModelError("there is no SAM in it", where=str(folder), remedy="give the folder of a Sim4Seg model")
+    return checkpoint, MODEL_PREFIX
 
 
 def _check_digest(path: Path, sha256: str | None) -> None:
@@ -75,6 +101,9 @@ def _check_sizes(stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int
             where=str(path),
             remedy="give the file of the preset's SAM: ViT-H for paper, ViT-B for medsam",
         )
+
+
+def _check_shapes(stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], path: Path) -> None:
     wrong = [
         f"{name}: stored {stored.get(name, 'nothing')}, wanted {wanted.get(name, 'nothing')}"
         for name in sorted(stored.keys() | wanted.keys())
@@ -82,5 +111,7 @@ def _check_sizes(stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int
     ]
     if wrong:
         raise ModelError(
-            f"{len(wrong)} weights do not fit: {'; '.join(wrong[:20])}", where=str(path), remedy="give a whole SAM"
+            f"{len(wrong)} weights do not fit: {'; '.join(wrong[:20])}",
+            where=str(path),
+            remedy="give a whole SAM of the preset's build",
         )
