@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sim4seg.digest import digest_json
+from sim4seg.inference.cache import make_room
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def write_paths(
         cache=read.past_key_values,
     )
     rows.cache.batch_repeat_interleave(paths)
+    make_room(rows.cache, draws.shape[1])
     written, seg_states = _continue(
         lvlm, rows, vocabulary, draws.to(device), temperatures.double().to(device).repeat(len(states))
     )

@@ -1,0 +1,69 @@
+"""A cache of keys and values with room for more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from transformers.cache_utils import DynamicLayer
+
+
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values at the front of buffers that have room, so that a token is written in place.
+
+    transformers' own layer copies all of them for each token; its ``StaticLayer`` does not, but has attention go
+    over the empty room as well and cannot drop rows.
+
+    Attributes:
+        keys, values: (R, heads, tokens so far, D), views of the buffers.
+    """
+
+    def __init__(self, filled: DynamicLayer, room: int) -> None:
+        """Take over what a layer holds.
+
+        Args:
+            filled: has read the prompt.
+            room: tokens that will be read after it; more still fit, at the price of a copy each time it is used up.
+        """
+        super().__init__()
+        self.lazy_initialization(filled.keys, filled.values)
+        self.keys, self.values = filled.keys, filled.values
+        self.room = max(1, room)
+        self.buffers: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Append (R, heads, new tokens, D) of each; gives all keys and all values."""
+        held = self.keys.shape[-2]
+        total = held + key_states.shape[-2]
+        if self.buffers is None or total > self.buffers[0].shape[-2]:
+            self.buffers = _with_room(self.keys, total + self.room), _with_room(self.values, total + self.room)
+        for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
+            buffer[..., held:total, :] = new
+        self.keys, self.values = (buffer[..., :total, :] for buffer in self.buffers)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep some rows only; the next token makes smaller buffers."""
+        super().batch_select_indices(indices)
+        self.buffers = None
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each row; the next token makes larger buffers."""
+        super().batch_repeat_interleave(repeats)
+        self.buffers = None
+
+
+def make_room(cache: Any, room: int) -> None:
+    """Give each plain layer of a cache room, in place; layers of other kinds (sliding windows, say) stay as they are.
+
+    Args:
+        cache: transformers' ``Cache`` after the prompt.
+        room: tokens that will be read.
+    """
+    cache.layers = [RoomyLayer(one, room) if type(one) is DynamicLayer else one for one in cache.layers]
+
+
+def _with_room(filled: Tensor, length: int) -> Tensor:
+    buffer = filled.new_empty((*filled.shape[:-2], length, filled.shape[-1]))
+    buffer[..., : filled.shape[-2], :] = filled
+    return buffer
