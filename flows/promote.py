@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.prefect_home import configure
 
@@ -38,6 +39,9 @@ from flows.workspace import workspace_tag  # noqa: E402
 from sim4seg.config import Params, load_params  # noqa: E402
 from sim4seg.errors import Sim4SegError  # noqa: E402
 
+if TYPE_CHECKING:
+    from sim4seg.registry import Promotion
+
 NAME = "sim4seg-promotion"
 DEPLOYMENT = "approval"
 AWAITING = "AwaitingApproval"
@@ -61,11 +65,17 @@ def _comparison(params: Params, version: int, data: Path) -> Any:
 
 
 def _promote(params: Params, version: int, data: Path, who: str = "", why: str = "") -> State[Any]:
-    """Promote by the rules; a refusal is an outcome, not a failure of the run."""
-    from sim4seg.registry import NotPromoted, promote
+    from sim4seg.registry import promote
+
+    return _outcome(lambda: promote(params.register_, version, data=data, who=who or None, why=why))
+
+
+def _outcome(act: Callable[[], Promotion]) -> State[Any]:
+    """What promoting came to; a refusal by the rules is an outcome, not a failure of the run."""
+    from sim4seg.registry import NotPromoted
 
     try:
-        done = promote(params.register_, version, data=data, who=who or None, why=why)
+        done = act()
     except NotPromoted as error:
         return Completed(name="NotPromoted", message=error.what)
     return Completed(name="Promoted", message=done.message)
@@ -87,9 +97,12 @@ def _deployment() -> str | None:
 
 
 def _ask(params: Params, version: int, data: Path) -> State[Any]:
+    from sim4seg.registry import refuse
+
     found = _comparison(params, version, data)
     if found.failed:
-        return _promote(params, version, data)  # which refuses and records why; cases scored anew above are kept
+        # Not `promote`: it looks anew, and what has changed since could make it promote with nobody asked.
+        return _outcome(lambda: refuse(params.register_, found))
     by_hand = f"`sim4seg promote --version {version} --data {data}`, or with --decline --why REASON"
     name = _deployment()
     if name and not _asked(version):

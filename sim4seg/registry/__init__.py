@@ -7,7 +7,7 @@ from sim4seg.errors import NotPromoted
 from sim4seg.registry.assessment import Assessment, assess
 from sim4seg.registry.journal import Entry
 from sim4seg.registry.lookup import Known, decision, find_version, find_versions
-from sim4seg.registry.promotion import Promotion, decline, history, promote, rollback
+from sim4seg.registry.promotion import Promotion, decline, history, promote, refuse, rollback
 from sim4seg.registry.registration import Registration, register_model
 from sim4seg.registry.resolution import resolve
 
@@ -25,6 +25,7 @@ __all__ = [
     "find_versions",
     "history",
     "promote",
+    "refuse",
     "register_model",
     "resolve",
     "rollback",

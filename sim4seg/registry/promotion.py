@@ -68,7 +68,7 @@ def _not_declined(store: Store, version: ModelVersion, named: bool) -> None:
         )
 
 
-def _refuse(store: Store, version: ModelVersion, assessment: Assessment) -> NotPromoted:
+def _refusal(store: Store, version: ModelVersion, assessment: Assessment) -> NotPromoted:
     failed, number = assessment.failed, assessment.version
     if not str(version.tags.get(DECISION, "")).startswith("promoted"):  # a former champion keeps its record
         store.set_tag(version, DECISION, ("refused: " + "; ".join(failed))[:DECISION_LENGTH])
@@ -129,7 +129,6 @@ def _promoted(
                 return _already(store, candidate, finished)
             _not_declined(store, candidate, version is not None)
         assessment = assess_version(params, store, candidate, champion, data)
-        report = store.workspace / "work" / f"comparison-{assessment.version}" / "comparison.json"
         with locked(store.workspace):
             ledger.settle()
             now = store.alias(CHAMPION)
@@ -139,10 +138,9 @@ def _promoted(
             if _number(now) != _number(champion):
                 met.append(f"version {_number(now)} became champion while this one was compared with {_of(champion)}")
                 continue
-            write_json(report, assessment.as_json())
-            store.attach(candidate, report)
+            _attach(store, candidate, assessment)
             if assessment.failed:
-                raise _refuse(store, candidate, assessment)
+                raise _refusal(store, candidate, assessment)
             reason = "; ".join([*([why] if why else []), *met, *assessment.remarks])
             ledger.record("promote", candidate, champion, who, reason)
             return _crowned(store, "promoted", candidate, champion, reason)
@@ -151,6 +149,37 @@ def _promoted(
         where=store.uri,
         remedy="see `sim4seg history` for who promotes, then promote again",
     )
+
+
+def _attach(store: Store, version: ModelVersion, assessment: Assessment) -> None:
+    report = store.workspace / "work" / f"comparison-{assessment.version}" / "comparison.json"
+    write_json(report, assessment.as_json())
+    store.attach(version, report)
+
+
+def refuse(params: Register, assessment: Assessment, workspace: Path = Path()) -> Promotion:
+    """Record why a version that was assessed is not promoted; makes no champion, whatever has changed since.
+
+    Args:
+        assessment: of :func:`sim4seg.registry.assess`, with failed rules.
+        workspace: project folder of the registry.
+
+    Returns:
+        Only if the version is the champion, which is said and not refused.
+
+    Raises:
+        NotPromoted: as :func:`promote` does.
+        RegistryError: no such version, or the log was tampered with.
+    """
+    assert assessment.failed, "a version that meets the rules is promoted or declined"
+    store = Store(params.name, workspace)
+    with locked(store.workspace):
+        finished = Ledger(store).settle()
+        version = store.version(assessment.version)
+        if _number(store.alias(CHAMPION)) == assessment.version:
+            return _already(store, version, finished)
+        _attach(store, version, assessment)
+        raise _refusal(store, version, assessment)
 
 
 def _of(champion: ModelVersion | None) -> str:

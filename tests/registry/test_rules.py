@@ -11,7 +11,7 @@ from sim4seg.data.shards import ShardWriter
 from sim4seg.data.snapshot import Snapshot, read_snapshot, snapshot_digest
 from sim4seg.errors import DataError, NotPromoted, RegistryError
 from sim4seg.evaluation.evaluate import scorer
-from sim4seg.registry import assess, decision, decline, find_version, find_versions, history, promote
+from sim4seg.registry import assess, decision, decline, find_version, find_versions, history, promote, refuse
 from sim4seg.registry.store import Store
 
 PARAMS = Register()
@@ -79,6 +79,28 @@ def test_evidence_must_be_whole(workspace):
     strict = assess(Register(require_clean_commit=True), workspace=workspace.root)
     assert strict.failed == ("register.require_clean_commit: it was made outside git",)
     assert "made outside git" in assess(PARAMS, workspace=workspace.root).remarks
+
+
+def test_what_failed_is_refused_even_if_it_would_pass_now(workspace):
+    """Somebody is to be asked before a promotion: looking anew must not promote what was found wanting."""
+    workspace.add(PARAMS)
+    promote(PARAMS, workspace=workspace.root)
+    workspace.add(PARAMS, giou=0.5)
+    workspace.add(PARAMS, giou=0.4)
+    found = assess(PARAMS, 2, workspace.root)
+    promote(Register(margin=0.5, subgroup_margin=0.5), 3, workspace.root)
+    assert not assess(PARAMS, 2, workspace.root).failed, "against the champion of now it would pass"
+    with pytest.raises(NotPromoted, match="mean gIoU 0.5000 against the champion's 0.6000"):
+        refuse(PARAMS, found, workspace.root)
+    assert decision(PARAMS, 2, workspace.root).startswith("refused: mean gIoU 0.5000")
+    store = Store("sim4seg", workspace.root)
+    kept = json.loads(store.artifact(store.version(2), "assessment/comparison.json").read_text())
+    assert kept == found.as_json()
+    assert [entry.version for entry in history(workspace.root, PARAMS)] == ["1", "3"]
+    # The champion keeps its record, and is not refused.
+    wanting = assess(Register(floors={"giou": 0.9}), 3, workspace.root)
+    assert wanting.failed and "is the champion already" in refuse(PARAMS, wanting, workspace.root).message
+    assert decision(PARAMS, 3, workspace.root).startswith("promoted by")
 
 
 def test_a_declined_candidate_is_promoted_only_by_name(workspace):
