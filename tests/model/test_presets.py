@@ -138,6 +138,23 @@ def test_missing_weights_are_named_with_what_to_download(tmp_path):
         prepare(Train(preset="medsam", weights=given), tmp_path, 0)
 
 
+def test_from_scratch_but_for_sam(tokenizer, tmp_path):
+    """A fresh model may start from the SAM of an earlier one; a language model would be left out without a word."""
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    earlier, _ = build("tiny", tokenizer, Region(), LossWeights(), seed=1)
+    earlier.save_pretrained(tmp_path / "earlier")
+    given = Weights(sam=str(tmp_path / "earlier"))
+    model, _ = prepare(Train(weights=given), tmp_path / "tokenizer", 2)
+    fresh, _ = prepare(Train(), tmp_path / "tokenizer", 2)
+    for name, weight in model.state_dict().items():
+        source = earlier if name.startswith("segmenter.") else fresh
+        assert torch.equal(weight, source.state_dict()[name]), name
+    with pytest.raises(ConfigError, match=r"weights .*nowhere' are not on this machine(.|\n)*train\.weights\.sam"):
+        prepare(Train(weights=Weights(sam="/nowhere")), tmp_path / "tokenizer", 0)
+    with pytest.raises(ConfigError, match="trains its language model from scratch"):
+        prepare(Train(weights=Weights(lvlm=str(tmp_path / "earlier"))), tmp_path / "tokenizer", 0)
+
+
 def test_weights_of_another_build_are_refused(tokenizer, tmp_path):
     model, processor = build("qwen2.5-vl-small", tokenizer, Region(), LossWeights(), seed=0)
     model.save_pretrained(tmp_path)

@@ -36,6 +36,8 @@ def preset_named(name: str) -> Preset:
 def prepare(params: Train, tokenizer: Path | str, seed: int) -> Built:
     """The model that a training run starts from: published weights, or fresh ones for a preset without.
 
+    ``train.weights.sam`` may name the SAM that a fresh one starts from as well.
+
     Args:
         params: the ``train`` section.
         tokenizer: folder of the tokenizer that ingest trained; for presets without published weights.
@@ -45,13 +47,22 @@ def prepare(params: Train, tokenizer: Path | str, seed: int) -> Built:
         ConfigError: no such preset, or weights that it needs are not given or not there.
         ModelError: the weights are not those of this preset.
     """
+    # Late, since pretrained reads loaders that only a training run needs.
+    from sim4seg.model.presets.pretrained import from_weights, start_segmenter
+
     preset = preset_named(params.preset)
     if preset.pretrained:
-        from sim4seg.model.presets.pretrained import from_weights
-
         model, processor = from_weights(params, preset, seed)
         return _watched(model, params.loss), processor
-    return build(params.preset, load_tokenizer(tokenizer), params.region, params.loss, seed)
+    if params.weights.lvlm:
+        raise ConfigError(
+            f"the preset {params.preset!r} trains its language model from scratch, and train.weights.lvlm is given",
+            where="train.weights.lvlm",
+            remedy="leave it empty, or choose the preset that those weights belong to",
+        )
+    model, processor = build(params.preset, load_tokenizer(tokenizer), params.region, params.loss, seed)
+    start_segmenter(model, params.weights)
+    return model, processor
 
 
 def build(preset: str, tokenizer: PreTrainedTokenizerBase, region: Region, loss: LossWeights, seed: int) -> Built:

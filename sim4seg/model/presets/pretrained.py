@@ -38,16 +38,30 @@ def from_weights(params: Train, preset: Preset, seed: int) -> tuple[Sim4SegForCo
         _check_digest(folder, weights.lvlm_sha256)
     model, processor = _whole(folder, preset) if whole else _parts(folder, preset, seed, weights)
     model.config.region, model.config.loss = params.region.model_dump(), params.loss.model_dump()
-    if weights.sam:
-        from sim4seg.model.weights.sam import load_sam
-
-        load_sam(model.segmenter, Path(weights.sam), weights.sam_sha256 or None)
+    start_segmenter(model, weights)
     return model.to(getattr(torch, weights.dtype)), processor
+
+
+def start_segmenter(model: Sim4SegForConditionalGeneration, weights: Weights) -> None:
+    """Put the SAM that ``train.weights.sam`` names into a model, if it names one.
+
+    Raises:
+        ConfigError: it is not there.
+        ModelError: a digest differs, or it is of another build.
+    """
+    if not weights.sam:
+        return
+    if not Path(weights.sam).exists():
+        raise _not_there("sam", weights.sam, "")
+    from sim4seg.model.weights.sam import load_sam
+
+    load_sam(model.segmenter, Path(weights.sam), weights.sam_sha256 or None)
 
 
 def _check_given(name: str, preset: Preset, weights: Weights, whole: bool) -> None:
     if preset.sam and not whole and not weights.sam:
         raise _not_given(name, "sam", preset.sam)
+    # Told before the LVLM is read, which takes minutes at full size.
     if weights.sam and not Path(weights.sam).exists():
         raise _not_there("sam", weights.sam, preset.sam)
 
