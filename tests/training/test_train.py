@@ -1,13 +1,17 @@
 """Training in a process of its own: resumes after kill -9 to the same bytes, learns, and says what is wrong."""
 
+import csv
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sim4seg.config import Train
@@ -18,24 +22,31 @@ from sim4seg.training.checkpoints import last_checkpoint
 from sim4seg.training.train import TrainPaths, fingerprint, train
 
 CHILD = """
-import sys
+import json, sys
 from pathlib import Path
+from torch.nn.modules.module import register_module_forward_pre_hook
 from sim4seg.offline import silence
 silence()
 from sim4seg.config import Train
 from sim4seg.training.train import TrainPaths, train
-data, out, lora = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "lora"
+data, out, changes = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 paths = TrainPaths(data / "out/shards", data / "cot.parquet", data / "out/tokenizer", out / "model", out / "train.json",
                    out / "curve.csv", out / "work")
-train(3, Train(epochs=9, batch_size=2, warmup_steps=5, checkpoints=3, lora=lora), paths)
+calls = 0
+def count(module, given):
+    global calls
+    calls += type(module).__name__ == "LlamaMLP"
+hook = register_module_forward_pre_hook(count)
+train(3, Train(**{"epochs": 9, "batch_size": 2, "warmup_steps": 5, "checkpoints": 3, **changes}), paths)
+print(calls, "calls of a layer", file=sys.stderr)
 """
 
 
-def start(data: Path, out: Path, lora: str = "") -> subprocess.Popen:
+def start(data: Path, out: Path, **changes) -> subprocess.Popen:
     out.mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, data, out, lora],
+        [sys.executable, "-c", CHILD, data, out, json.dumps(changes)],
         env=environment,
         start_new_session=True,
         stderr=subprocess.PIPE,
@@ -81,10 +92,29 @@ def test_killed_training_resumes_to_the_same_bytes(data, tmp_path):
 def test_lora_trains_and_leaves_a_plain_checkpoint(data, tmp_path):
     from sim4seg.model import load
 
-    _, said = start(data, tmp_path / "lora", "lora").communicate()
+    _, said = start(data, tmp_path / "lora", lora=True).communicate()
     assert (tmp_path / "lora/model").is_dir(), said
     model, _ = load(tmp_path / "lora/model")
     assert not [name for name in model.state_dict() if "lora" in name]
+
+
+def curve(folder: Path) -> list[list[float]]:
+    with open(folder / "curve.csv", newline="") as file:
+        return [[float(cell) if cell else math.nan for cell in row] for row in list(csv.reader(file))[1:]]
+
+
+def test_checkpointed_activations_change_memory_and_not_losses(data, tmp_path):
+    """With every loss on: one of them reads the attention of layers that are computed twice."""
+    losses, calls = [], []
+    for checkpointing in (False, True):
+        out = tmp_path / str(checkpointing)
+        changes = {"epochs": 3, "checkpoints": 1, "bf16": "off", "lora": True, "loss": {"attend": 0.5, "align": 1.0}}
+        _, said = start(data, out, gradient_checkpointing=checkpointing, **changes).communicate()
+        assert (out / "model").is_dir(), said
+        losses.append(curve(out))
+        calls.append(int(re.search(r"(\d+) calls of a layer", said)[1]))
+    assert calls[1] > 1.5 * calls[0], "layers are computed again on the way back"
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
 def test_only_whole_checkpoints_are_resumed(tmp_path):
