@@ -167,18 +167,20 @@ class Weights(Section):
     """Published weights that a preset starts from; on this machine already, nothing is fetched."""
 
     lvlm: str = ""
-    """Folder of the LVLM or of a whole Sim4Seg model, or a Hub id that is in the local cache."""
+    """Folder of the LVLM or of a whole Sim4Seg model, or a Hub id that is in the local cache. Only for presets that
+    start from published weights, as are the next two and `dtype`; refused for others."""
     lvlm_revision: str = ""
-    """Commit of the Hub id."""
+    """Commit of the Hub id; refused for a folder."""
     lvlm_sha256: str = ""
-    """Digest of the folder (`sim4seg.digest.digest_directory`); empty = not checked."""
+    """Digest of the folder (`sim4seg.digest.digest_directory`); empty = not checked. Checkpoints are resumed only with
+    the weights that they began from, whether it is given or not."""
     sam: str = ""
     """SAM's or MedSAM's `.pth`, or the folder of a Sim4Seg model whose SAM has this preset's build."""
     sam_sha256: str = ""
     """Of the file, or the folder's digest; may be empty for a folder and for Meta's own files."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """In which the model is held. bfloat16 only under an engine that keeps float32 copies of what is trained
-    (DeepSpeed does): otherwise most updates are smaller than its rounding and are lost."""
+    """In which frozen weights are held while the model is trained; what is trained is float32, since most updates are
+    smaller than bfloat16's rounding. bfloat16 only with `lora` and where `bf16` computes in it."""
 
 
 class Embed(Section):

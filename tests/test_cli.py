@@ -33,6 +33,7 @@ COMMANDS = (
     "history",
     "convert-lisa",
     "merge-lora",
+    "save-adapters",
     "push",
     "reproduce",
 )

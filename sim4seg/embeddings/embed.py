@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from sim4seg.atomic import atomic_file, move_directory, write_json
 from sim4seg.config import Embed
 from sim4seg.data.manifest import read_manifest
 from sim4seg.data.shards import ShardReader
+from sim4seg.device import best_device
 from sim4seg.digest import digest_bytes, digest_file, digest_json
 from sim4seg.embeddings.index import INDEX, shard_name
 from sim4seg.embeddings.keys import encoder_key, image_key
@@ -52,8 +52,9 @@ def embed(
     """
     reader = ShardReader(paths.shards)
     places = _distinct(read_manifest(paths.manifest)[["shard", "row"]].itertuples(index=False, name=None), reader)
-    model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     key = encoder_key(model)
+    # The language model is not needed, and may be larger than the GPU.
+    model.eval().segmenter.image_encoder.to(best_device())
     shape = _shape(model)
     groups = [places[start : start + params.shard_images] for start in range(0, len(places), params.shard_images)]
     folder = work_folder(params, key, paths)
@@ -147,7 +148,7 @@ def _write_shard(
 def _encode(
     model: Sim4SegForConditionalGeneration, processor: Sim4SegProcessor, images: list[NDArray[np.uint8]], bf16: bool
 ) -> Tensor:
-    device: Any = next(model.parameters()).device
+    device = model.segmenter.image_encoder.pos_embed.device
     pixels = processor.image_inputs(images)["sam_pixel_values"].to(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         return model.segmenter.encode(pixels).to(torch.bfloat16).cpu()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sim4seg.digest import digest_bytes
@@ -19,11 +18,14 @@ def image_key(image: NDArray[np.uint8]) -> str:
 
 
 def encoder_key(model: Sim4SegForConditionalGeneration) -> str:
-    """Hex SHA-256 of the names, shapes, types and values of SAM's image encoder, and of the size of its input."""
+    """Hex SHA-256 of the names, shapes and values of SAM's image encoder, and of the size of its input.
+
+    The same values in fewer bits are the same encoder.
+    """
     parts = [str(model.segmenter.image_size).encode()]
     for name, value in sorted(model.segmenter.image_encoder.state_dict().items()):
-        described = json.dumps([name, str(value.dtype), list(value.shape)]).encode()
-        parts += [described, value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()]
+        described = json.dumps([name, list(value.shape)]).encode()
+        parts += [described, value.detach().cpu().float().contiguous().numpy().tobytes()]
     return digest_bytes(*parts)
 
 

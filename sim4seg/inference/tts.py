@@ -73,13 +73,16 @@ def answer_batch(
         sam_embeddings: (B, C, s, s) of SAM's image encoder, where they are known already.
 
     Returns:
-        For each image m * n candidates, path by path. Where the text lacks ``[SEG]`` the mask is that of the text
-        with ``[SEG]`` appended; where it has several the first counts.
+        For each image m * n candidates, path by path; m where RVLS2M is off, since it is its mask that is perturbed.
+        Where the text lacks ``[SEG]`` the mask is that of the text with ``[SEG]`` appended; where it has several the
+        first counts.
 
     Raises:
         ModelError: nothing is asked for, or the lists differ in length, or a question is empty.
     """
     _check(images, questions, seeds, paths, perturbations, max_new_tokens)
+    if not model.config.region["enabled"]:
+        perturbations = 1
     device = next(model.parameters()).device
     visual = {name: value.to(device) for name, value in processor.image_inputs(images).items()}
     if sam_embeddings is not None:

@@ -10,13 +10,18 @@ if TYPE_CHECKING:
     from sim4seg.model.processing import Sim4SegProcessor
 
 
-def load(directory: Path | str, device: str = "cpu") -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
+def load(directory: Path | str, device: str | None = None) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
     """Load a finished model and its processor from a directory, ready for inference.
+
+    Args:
+        directory: folder of the model.
+        device: where it shall run; None = :func:`sim4seg.device.best_device`.
 
     Raises:
         ModelError: the directory does not hold a Sim4Seg model (the message lists what is missing), or its weights are
             damaged or not those of its configuration.
     """
+    from sim4seg.device import best_device
     from sim4seg.errors import ModelError
     from sim4seg.model.modeling import Sim4SegForConditionalGeneration
     from sim4seg.model.processing import Sim4SegProcessor
@@ -36,15 +41,15 @@ def load(directory: Path | str, device: str = "cpu") -> tuple[Sim4SegForConditio
     model, found = Sim4SegForConditionalGeneration.from_pretrained(
         folder, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
     )
-    _refuse_uneven(found, folder)
+    refuse_uneven(found, folder)
     for parameter in model.parameters():
         # Weights mapped from the file lie at odd addresses, for which some kernels sum in another order;
         # copies lie where freshly built ones do, so that a loaded model answers to the last bit as the saved one did.
         parameter.data = parameter.data.clone()
-    return model.to(device).eval(), Sim4SegProcessor.from_pretrained(folder)
+    return model.to(device or best_device()).eval(), Sim4SegProcessor.from_pretrained(folder)
 
 
-def _refuse_uneven(found: dict[str, Any], folder: Path) -> None:
+def refuse_uneven(found: dict[str, Any], folder: Path) -> None:
     """Raise where the loader filled what is missing at random and went on; such a model must not answer."""
     from sim4seg.errors import ModelError
 

@@ -51,8 +51,9 @@ def token_coverage(target: Tensor, affine: Tensor, extent: Tensor, grid: tuple[i
 
 def held_words(ids: Tensor, chosen: Tensor, size: int) -> Tensor:
     """Which of ``size`` ids each row has where it is ``chosen``; (B, size) float32, 0 or 1."""
-    held = torch.zeros(len(ids), size, device=ids.device)
-    return held.scatter_reduce_(1, ids, chosen.float(), reduce="amax")
+    # What is not chosen goes to a place of its own, which is cut off: every value written is 1, in whatever order.
+    held = torch.zeros(len(ids), size + 1, device=ids.device)
+    return held.scatter_(1, ids.where(chosen, torch.full_like(ids, size)), 1.0)[:, :size]
 
 
 def word_bags(ids: Tensor, chosen: Tensor, size: int, shared: Tensor | None = None) -> Tensor:

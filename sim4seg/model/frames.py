@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sim4seg.errors import ModelError
+
+PLACES = ("vision_affine", "sam_extent")
+"""Inputs that say where an image lies; engines that compute in bfloat16 round every float that goes into a model."""
 
 Image = NDArray[np.uint8]
 Fit = Literal["corner", "centre", "crop", "any"]
@@ -53,6 +56,16 @@ class Frames:
     vision_std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
     sam_mean: tuple[float, ...] = (123.675 / 255, 116.28 / 255, 103.53 / 255)
     sam_std: tuple[float, ...] = (58.395 / 255, 57.12 / 255, 57.375 / 255)
+
+
+def pack_places(inputs: dict[str, Any]) -> dict[str, Any]:
+    """A model's inputs with :data:`PLACES` as the bits of their floats: int32, same shape, which nobody rounds."""
+    return {name: value.float().view(torch.int32) if name in PLACES else value for name, value in inputs.items()}
+
+
+def unpack_place(value: Tensor) -> Tensor:
+    """One of :data:`PLACES` as float32, whether it was packed or not."""
+    return value.view(torch.float32) if value.dtype == torch.int32 else value.float()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from sim4seg.model import objective, rvls2m
 from sim4seg.model.alignment import held_words
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.families import family_of
+from sim4seg.model.frames import unpack_place
 from sim4seg.model.objective import Labels
 from sim4seg.model.segmenter import ConvStem, Segmenter
 
@@ -203,7 +204,8 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             input_ids, attention_mask: (B, L), image placeholders expanded to one id a token.
             pixel_values: (B, 3, V, V) or (B, N, D) for the LVLM.
             vision_grid: (B, 2) rows and columns of image tokens.
-            vision_affine: (B, 4), see :mod:`sim4seg.model.rvls2m`.
+            vision_affine: (B, 4), see :mod:`sim4seg.model.rvls2m`; it and ``sam_extent`` also as
+                :func:`sim4seg.model.frames.pack_places` has them.
             sam_pixel_values: (B, 3, S, S), image at the top left, padding 0.
             sam_extent: (B, 2) height and width share of the image in SAM's square.
             labels: (B, L), -100 where no text loss is taken.
@@ -214,6 +216,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             shared_words: (2, V) bool of :meth:`shared_words`, where the batch is a part of a larger one.
         """
         assert sam_extent is not None
+        vision_affine, sam_extent = unpack_place(vision_affine), unpack_place(sam_extent)
         visual = {"pixel_values": pixel_values, "vision_grid": vision_grid, "vision_affine": vision_affine}
         wanted = Labels(labels, conclusion, mask_labels, shared_words)
         looks = labels is not None and mask_labels is not None and self._attention_is_learnt()
@@ -280,7 +283,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
     def shared_words(self, labels: Tensor, conclusion: Tensor | None) -> Tensor:
         """(2, V) bool: words that all rows have in their reasoning, and in their diagnosis; they tell nothing apart."""
         parts = objective.reasoning_and_diagnosis(labels, conclusion)
-        words = len(self.lm_head.weight)
+        words = self.lm_head.out_features  # of a weight that is shared among processes, none may lie here
         return torch.stack([held_words(labels.clamp(min=0), part, words).bool().all(0) for part in parts])
 
     def _attention_is_learnt(self) -> bool:

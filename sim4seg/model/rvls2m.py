@@ -12,7 +12,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from sim4seg.device import without_autocast
 
 
 def similarity(image_tokens: Tensor, seg: Tensor) -> Tensor:
@@ -49,16 +50,30 @@ def to_region_matrix(scores: Tensor, affine: Tensor, grid: int) -> Tensor:
     """
     height, width = scores.shape[-2:]
     points = max(1, -(-2 * max(height, width) // grid))
-    centres = _cell_points(grid, points, affine.float())
-    x = affine[:, 0:1].float() * centres + affine[:, 1:2].float()
-    y = affine[:, 2:3].float() * centres + affine[:, 3:4].float()
-    where = torch.stack(
-        (x[:, None, :].expand(-1, len(centres), -1), y[:, :, None].expand(-1, -1, len(centres))), dim=-1
-    )
-    sampled = F.grid_sample(
-        scores[:, None].float(), where * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return F.avg_pool2d(sampled, points)[:, 0]
+    affine = affine.float()
+    across = _axis_weights(affine[:, 0:1], affine[:, 1:2], width, grid, points)
+    down = _axis_weights(affine[:, 2:3], affine[:, 3:4], height, grid, points)
+    # Two matrix products, and not grid_sample: that has no deterministic gradient on a GPU. In full precision, since
+    # the order of near-equal cells decides which are chosen.
+    with without_autocast(scores.device):
+        return down @ scores.float() @ across.transpose(1, 2)
+
+
+def _axis_weights(scale: Tensor, offset: Tensor, tokens: int, grid: int, points: int) -> Tensor:
+    """What each token gives to each cell's mean along one axis: linear between centres, constant beyond the outermost.
+
+    Args:
+        scale, offset: (B, 1) float32, of the affine map along this axis.
+        tokens: T.
+        grid: G cells.
+        points: of which a cell's mean is taken.
+
+    Returns:
+        (B, G, T) float32, rows sum to 1.
+    """
+    place = ((scale * _cell_points(grid, points, scale) + offset) * tokens - 0.5).clamp(0, tokens - 1)
+    distance = (place[:, :, None] - torch.arange(tokens, device=scale.device)).abs()
+    return (1 - distance).clamp(min=0).view(-1, grid, points, tokens).mean(2)
 
 
 def region_matrices(scores: Tensor, grids: list[tuple[int, int]], affine: Tensor, grid: int) -> Tensor:

@@ -9,6 +9,12 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
+from sim4seg.device import without_autocast
+
+PIXELS_AT_ONCE = 2 * 1024 * 1024
+"""What the image encoder sees at once. ViT-H writes all 16 x 4096 x 4096 scores of an image out, 1 GB in float32, and
+has more than one such tensor alive; two images keep a GPU busy already."""
+
 
 class ConvStem(nn.Sequential):
     """Patch embedding by strided convolutions: same grid as one big patch, far quicker to train from scratch.
@@ -90,8 +96,10 @@ class Segmenter(nn.Module):
         )
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) normalised pixels -> (B, C, s, s) image embeddings."""
-        return self.image_encoder(pixels.to(self.image_encoder.pos_embed.dtype))  # type: ignore[no-any-return]
+        """(B, 3, S, S) normalised pixels -> (B, C, s, s) image embeddings, some images at a time."""
+        pixels = pixels.to(self.image_encoder.pos_embed.dtype)
+        at_once = max(1, PIXELS_AT_ONCE // self.image_size**2)
+        return torch.cat([self.image_encoder(part) for part in torch.split(pixels, at_once)])
 
     def positions(self) -> Tensor:
         """SAM's encoding of where each image embedding lies, (1, C, s, s) float32.
@@ -102,7 +110,8 @@ class Segmenter(nn.Module):
         side = self.prompt_size // 4
         centres = (torch.arange(side, device=matrix.device, dtype=torch.float32) + 0.5) / side
         down, across = torch.meshgrid(centres, centres, indexing="ij")
-        angles = 2 * torch.pi * ((2 * torch.stack((across, down), dim=-1) - 1) @ matrix)
+        with without_autocast(matrix.device):  # bfloat16 would leave two digits of a place
+            angles = 2 * torch.pi * ((2 * torch.stack((across, down), dim=-1) - 1) @ matrix)
         return torch.cat((angles.sin(), angles.cos()), dim=-1).permute(2, 0, 1)[None]
 
     def decode(self, image_embeddings: Tensor, seg: Tensor, mask_prompt: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -122,7 +131,8 @@ class Segmenter(nn.Module):
         if mask_prompt is None:
             dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(batch, -1, height, width)
         else:
-            dense = self.prompt_encoder.mask_downscaling(mask_prompt.to(image_embeddings.dtype))
+            prompting = self.prompt_encoder.mask_downscaling
+            dense = prompting(mask_prompt.to(prompting[0].weight.dtype)).to(image_embeddings.dtype)
         decoder = self.mask_decoder
         output = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight))
         tokens = torch.cat((output.expand(batch, -1, -1), seg[:, None].to(output.dtype)), dim=1)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from sim4seg.errors import ConfigError
-from sim4seg.plan.cost import Activations, Cost
-
-GB = 10**9
-WEIGHT, GRADIENT, OPTIMIZER = 2, 2, 12
-"""Bytes a parameter: bfloat16, bfloat16, and AdamW's two moments and a master copy in float32."""
-Sharding = Literal["none", "zero1", "zero2", "zero3"]
+from sim4seg.plan.cost import SAVED, Cost
+from sim4seg.plan.doubts import memory_doubts, other_doubts
+from sim4seg.plan.holding import BYTES, GB, Dtype, Held, Sharding, held
 
 
 @dataclass(frozen=True)
@@ -23,9 +19,10 @@ class Machine:
         memory: GB (10^9 bytes) of one.
         tflops: bfloat16 peak of one, 10^12 operations a second.
         mfu: share of the peak that is reached (model FLOPs utilisation).
-        sharding: what is divided among the GPUs: nothing, optimizer states, gradients too, weights too (FSDP's full
-            sharding is ``zero3``).
-        spare: share of the memory that is left alone, for the CUDA context, buckets and fragments.
+        sharding: what is divided among the GPUs, and by whom: nothing (one GPU, or data parallel); everything by
+            FSDP2; by DeepSpeed optimizer states (``zero1``), gradients too (``zero2``), weights too (``zero3``).
+        spare: share of the memory that is left alone, for the CUDA context and fragments.
+        node: GPUs, at most, of one computer.
     """
 
     gpus: int
@@ -34,25 +31,52 @@ class Machine:
     mfu: float = 0.35
     sharding: Sharding = "zero2"
     spare: float = 0.1
+    node: int = 8
+
+    @property
+    def free(self) -> float:
+        """Bytes of a GPU that may be used."""
+        return self.memory * GB * (1 - self.spare)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be trained.
+    """What is to be trained; as it stands, the paper's run, which infra/train/params/8gpu.yaml has.
 
     Attributes:
-        samples: training samples.
-        epochs: passes over them.
-        global_batch: samples an optimizer step.
-        paths: answers written at once for an image (test-time scaling).
+        steps_per_epoch: optimizer steps that are called an epoch.
+        epochs: of them, or passes over ``samples``.
+        global_batch: samples an optimizer step, over all GPUs.
+        samples: training samples, where an epoch is a pass over them; None = it is ``steps_per_epoch`` steps.
+        checkpointing: compute activations again on the way back (``train.gradient_checkpointing``).
+        dtype: of frozen weights outside DeepSpeed (``train.weights.dtype``).
+        paths, perturbations: of test-time scaling, when evaluating.
+        evaluated: images that are evaluated at once.
         images: images whose SAM embeddings would be stored.
     """
 
-    samples: int = 12_000
+    steps_per_epoch: int = 1000
     epochs: float = 4
     global_batch: int = 160
+    samples: int | None = None
+    checkpointing: bool = True
+    dtype: Dtype = "bfloat16"
     paths: int = 2
+    perturbations: int = 2
+    evaluated: int = 4
     images: int = 16_148
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        if self.samples is None:
+            return round(self.steps_per_epoch * self.epochs)
+        return -(-int(self.samples * self.epochs) // self.global_batch)
+
+    @property
+    def seen(self) -> float:
+        """Samples that go through the model."""
+        return self.steps * self.global_batch if self.samples is None else self.samples * self.epochs
 
 
 @dataclass(frozen=True)
@@ -61,12 +85,16 @@ class Budget:
 
     Attributes:
         cost, machine, run: what it is for.
-        weights, gradients, optimizer: bytes a GPU.
-        cache: bytes of keys and values for one image's answers, when generating.
-        largest, largest_checkpointed: samples a GPU that fit; 0 = not even one.
-        checkpointing: whether a batch of one needs it.
-        steps: optimizer steps.
-        hours: with the chosen mode.
+        held: bytes a GPU before the first sample.
+        one: bytes a GPU with one sample.
+        largest: samples a GPU that fit; 0 = not even one.
+        largest_kept, largest_checkpointed: the same without and with checkpointing.
+        operations: floating point operations of a sample, as the run is set.
+        steps, seen: optimizer steps, and samples that go through the model.
+        hours: of training steps.
+        loading, writing: bytes of a computer's memory while its processes load the model, and to write the trained one.
+        cache: bytes of keys and values for one image's answers.
+        evaluation: bytes of a GPU when evaluating; None = not counted.
         embeddings: bytes on disk.
         warnings: in words.
     """
@@ -74,92 +102,70 @@ class Budget:
     cost: Cost
     machine: Machine
     run: Run
-    weights: int
-    gradients: int
-    optimizer: int
-    cache: int
+    held: Held
+    one: int
     largest: int
+    largest_kept: int
     largest_checkpointed: int
-    checkpointing: bool
+    operations: int
     steps: int
+    seen: float
     hours: float
+    loading: int
+    writing: int
+    cache: int
+    evaluation: int | None
     embeddings: int
     warnings: tuple[str, ...]
 
-    @property
-    def fixed(self) -> int:
-        """Bytes a GPU before the first sample."""
-        return self.weights + self.gradients + self.optimizer
 
-
-def make_budget(cost: Cost, machine: Machine, run: Run) -> Budget:
+def make_budget(cost: Cost, machine: Machine, run: Run, evaluation: int | None = None) -> Budget:
     """Divide a cost among GPUs.
+
+    Args:
+        cost: in the precision of this launch (:func:`sim4seg.plan.holding.precision_of`).
+        machine: to train on.
+        run: to train.
+        evaluation: bytes of :func:`sim4seg.plan.evaluation.evaluation_bytes`.
 
     Raises:
         ConfigError: numbers that make no sense.
     """
-    if min(machine.gpus, machine.memory, machine.tflops, run.samples, run.epochs, run.global_batch) <= 0 or not (
-        0 < machine.mfu <= 1 and 0 <= machine.spare < 1
-    ):
-        raise ConfigError(
-            "gpus, memory, peak, samples, epochs and batch must be above 0, mfu in (0, 1], spare in [0, 1)",
-            where="sim4seg plan",
-            remedy="see sim4seg plan --help",
-        )
-    stage = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}[machine.sharding]
-    weights, gradients, optimizer = (
-        -(-number // (machine.gpus if stage >= least else 1))
-        for number, least in (
-            (WEIGHT * cost.parameters, 3),
-            (GRADIENT * cost.trainable, 2),
-            (OPTIMIZER * cost.trainable, 1),
-        )
-    )
-    free = machine.memory * GB * (1 - machine.spare) - weights - gradients - optimizer
-    largest, largest_checkpointed = (_largest(free, mode) for mode in (cost.kept, cost.checkpointed))
-    checkpointing = largest < 1  # more samples than fit are a matter of accumulation, which costs no operations
-    operations = cost.forward + cost.backward + (cost.recomputed if checkpointing else 0)
-    seconds = operations * run.samples * run.epochs / (machine.gpus * machine.tflops * 1e12 * machine.mfu)
-    return Budget(
+    _check(machine, run)
+    parts = held(cost.counts, machine.sharding, machine.gpus, run.dtype)
+    free = machine.free - parts.total
+    kept, checkpointed = (mode.largest(free) for mode in (cost.kept, cost.checkpointed))
+    operations = cost.operations(checkpointing=run.checkpointing)
+    seconds = operations * run.seen / (machine.gpus * machine.tflops * 1e12 * machine.mfu)
+    whole = BYTES[run.dtype] * cost.counts.frozen + 4 * cost.counts.learned
+    budget = Budget(
         cost=cost,
         machine=machine,
         run=run,
-        weights=weights,
-        gradients=gradients,
-        optimizer=optimizer,
-        cache=cost.cache_a_token * cost.lengths.total * run.paths,
-        largest=largest,
-        largest_checkpointed=largest_checkpointed,
-        checkpointing=checkpointing,
-        steps=-(-int(run.samples * run.epochs) // run.global_batch),
+        held=parts,
+        one=parts.total + (cost.checkpointed if run.checkpointing else cost.kept).one,
+        largest=checkpointed if run.checkpointing else kept,
+        largest_kept=kept,
+        largest_checkpointed=checkpointed,
+        operations=operations,
+        steps=run.steps,
+        seen=run.seen,
         hours=seconds / 3600,
+        loading=whole * min(machine.gpus, machine.node),
+        writing=SAVED * cost.parameters,
+        cache=cost.cache_a_token * cost.lengths.total * run.paths,
+        evaluation=evaluation,
         embeddings=cost.embedding * run.images,
-        warnings=_warnings(cost, machine, run, free, largest, largest_checkpointed, stage),
+        warnings=(),
     )
+    return replace(budget, warnings=tuple(memory_doubts(budget) + other_doubts(budget)))
 
 
-def _largest(free: float, activations: Activations) -> int:
-    return max(0, int((free - activations.fixed) // max(1, activations.each)))
-
-
-def _warnings(
-    cost: Cost, machine: Machine, run: Run, free: float, largest: int, checkpointed: int, stage: int
-) -> tuple[str, ...]:
-    found = []
-    if free <= 0:
-        further = "shard the weights too (--sharding zero3)" if stage < 3 else "use more or larger GPUs"
-        found.append(f"weights, gradients and optimizer alone exceed a GPU's memory: {further}")
-    elif checkpointed < 1:
-        found.append("not one sample fits, even with checkpointing: use larger GPUs, or store SAM's embeddings")
-    elif largest < 1:
-        found.append("one sample fits only with gradient checkpointing")
-    fits = max(largest, checkpointed)
-    if fits and run.global_batch > fits * machine.gpus:
-        steps = -(-run.global_batch // (fits * machine.gpus))
-        found.append(f"a step of {run.global_batch} samples needs {steps} accumulated batches")
-    if machine.gpus > run.global_batch:
-        found.append(f"{machine.gpus} GPUs share {run.global_batch} samples a step: some have none")
-    if 3 * cost.sam_encoder > cost.forward + cost.backward:
-        share = cost.sam_encoder / (cost.forward + cost.backward)
-        found.append(f"SAM's frozen encoder is {share:.0%} of a step: store its embeddings once")
-    return tuple(found)
+def _check(machine: Machine, run: Run) -> None:
+    positive = (machine.gpus, machine.memory, machine.tflops, run.steps, run.seen, run.global_batch)
+    if min(positive) <= 0 or not (0 < machine.mfu <= 1 and 0 <= machine.spare < 1):
+        raise ConfigError(
+            "gpus, memory, peak, samples, steps, epochs and batch must be above 0, mfu in (0, 1], spare in [0, 1)",
+            where="sim4seg plan",
+            remedy="see sim4seg plan --help",
+        )

@@ -5,8 +5,8 @@ Ids and grids are real and lie on the CPU, where the code looks into them; all e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,9 @@ from transformers import AttentionInterface
 
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.plan.memory import LiveBytes
+from sim4seg.plan.mixed_precision import Autocast
 
+Casts = Callable[[], AbstractContextManager[Any]]
 ATTENTION = "sim4seg_counted"
 """Fused attention under a name of ours: on ``meta``, PyTorch would choose the one that stores every score."""
 
@@ -72,6 +74,8 @@ def _attend(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    # Rotary tables may have made these float32; autocast hands all three to the kernel as the projections gave them.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", False) if causal is None else causal
     output = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
@@ -115,7 +119,12 @@ class Operations(TorchDispatchMode):
 
 
 def make_batch(
-    model: Sim4SegForConditionalGeneration, lengths: Lengths, size: int, device: str = "meta"
+    model: Sim4SegForConditionalGeneration,
+    lengths: Lengths,
+    size: int,
+    device: str = "meta",
+    *,
+    stored: bool = False,
 ) -> dict[str, Tensor]:
     """A batch of ``size`` samples of these lengths, of no meaning.
 
@@ -124,6 +133,7 @@ def make_batch(
         lengths: of each sample.
         size: B.
         device: of everything that the model computes with.
+        stored: give SAM's embeddings in place of its pixels.
     """
     config, dtype = model.config, next(model.parameters()).dtype
     rows, columns = lengths.grid
@@ -135,10 +145,12 @@ def make_batch(
     labels = input_ids.clone()
     labels[:, : -lengths.answer] = -100
     side = config.sam["image_size"]
+    cells = model.segmenter.prompt_size // 4
+    seen = {"sam_embeddings": (config.sam["prompt_dim"], cells, cells)} if stored else {"sam_pixel_values": (3, side, side)}
     floats = {
+        **seen,
         "pixel_values": model.family.pixels_shape(config.lvlm_config, lengths.grid),
         "vision_affine": (4,),
-        "sam_pixel_values": (3, side, side),
         "sam_extent": (2,),
         "conclusion": (lengths.total,),
         "mask_labels": (side, side),
@@ -150,7 +162,7 @@ def make_batch(
 
 
 @contextmanager
-def _positions_follow(model: Sim4SegForConditionalGeneration) -> Iterator[None]:
+def positions_follow(model: Sim4SegForConditionalGeneration) -> Iterator[None]:
     """Rotary tables are made from positions on the CPU, and go where the states are."""
 
     def moved(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -171,33 +183,32 @@ def run_forward(model: Sim4SegForConditionalGeneration, batch: dict[str, Tensor]
     """One forward pass; on ``meta``, outputs have shapes only."""
     if model.device.type == "meta":
         model.lvlm.set_attn_implementation(ATTENTION)
-    with _positions_follow(model):
+    with positions_follow(model):
         return model(**batch)
 
 
-def run_step(model: Sim4SegForConditionalGeneration, batch: dict[str, Tensor], *, checkpointing: bool) -> Step:
+def run_step(
+    model: Sim4SegForConditionalGeneration, batch: dict[str, Tensor], *, checkpointing: bool, autocast: bool = False
+) -> Step:
     """One forward and one backward pass, counted.
 
     Args:
         model: with the trainable set already chosen; on ``meta`` or on a real device.
         batch: of :func:`make_batch`.
         checkpointing: keep only what goes into each layer, and compute the rest again on the way back.
+        autocast: compute in bfloat16 as autocast does, whatever the weights are held in; on ``meta`` only.
     """
     model.train()
     if model.device.type == "meta":
         model.lvlm.set_attn_implementation(ATTENTION)
-    if checkpointing:
-        # The random state would be looked for on the device; no dropout is asked for here.
-        how = {"use_reentrant": False, "preserve_rng_state": False}
-        model.gradient_checkpointing_enable(how)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    known = [*model.parameters(), *model.buffers(), *gradients, *batch.values()]
-    memory = LiveBytes(known)
-    with _positions_follow(model), memory:
-        with FlopCounterMode(display=False, custom_mapping=FUSED) as forward:
+    memory = LiveBytes([*model.parameters(), *model.buffers(), *gradients, *batch.values()])
+    casts: Casts = Autocast if autocast else nullcontext
+    with positions_follow(model), _checkpointed(model, casts) if checkpointing else nullcontext(), memory:
+        with FlopCounterMode(display=False, custom_mapping=FUSED) as forward, casts():
             output = model(**batch)
         shapes = {
             name: tuple(getattr(output, name).shape) for name in ("loss", "mask_logits", "regions", "predicted_iou")
@@ -206,8 +217,18 @@ def run_step(model: Sim4SegForConditionalGeneration, batch: dict[str, Tensor], *
         del output
         with Operations() as backward:
             loss.backward()
-    if checkpointing:
-        model.gradient_checkpointing_disable()
     root = type(model).__name__ + "."
     modules = {name.removeprefix(root): sum(counts.values()) for name, counts in forward.get_flop_counts().items()}
     return Step(forward.get_total_flops(), backward.total, memory.peak, shapes, modules)
+
+
+@contextmanager
+def _checkpointed(model: Sim4SegForConditionalGeneration, casts: Casts) -> Iterator[None]:
+    # What is computed again is cast again. The random state would be looked for on the device; no dropout is asked for.
+    how = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": lambda: (nullcontext(), casts())}
+    model.activation_checkpointing_enable(how)
+    try:
+        yield
+    finally:
+        model.activation_checkpointing_disable()
+        model.disable_input_require_grads()  # or a frozen vision tower would be kept from now on

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sim4seg.plan.budget import GB, Budget
-from sim4seg.plan.cost import Activations
+from sim4seg.plan.activations import Activations
+from sim4seg.plan.budget import Budget, Machine, Run
+from sim4seg.plan.holding import GB
+
+TERA = 1e12
+LAUNCHES = {
+    "none": "the whole model on each",
+    "fsdp": "FSDP2",
+    "zero1": "DeepSpeed ZeRO 1",
+    "zero2": "DeepSpeed ZeRO 2",
+    "zero3": "DeepSpeed ZeRO 3",
+}
 
 
 def _gb(number: float) -> str:
@@ -13,51 +23,99 @@ def _gb(number: float) -> str:
 
 
 def _activations(mode: Activations) -> str:
-    return f"{mode.fixed / GB:.2f} + {mode.each / GB:.2f} GB a sample"
+    return ", ".join(f"{mode.of(samples) / GB:.2f} GB for {samples}" for samples in (1, 2, 8)) + " samples"
+
+
+def _precision(machine: Machine, run: Run) -> str:
+    if machine.sharding.startswith("zero"):
+        return "the whole model in bfloat16, float32 copies of what is trained in the optimizer"
+    return f"frozen weights {run.dtype}, trained ones float32, computed in bfloat16"
+
+
+def _assumed(run: Run) -> str:
+    """What decides steps, operations and hours."""
+    mode = "with" if run.checkpointing else "without"
+    epoch = f"{run.steps_per_epoch} steps" if run.samples is None else f"{run.samples} samples"
+    return f"{run.epochs:g} epochs of {epoch}, {run.global_batch} samples a step, {mode} gradient checkpointing"
 
 
 def describe(budget: Budget) -> str:
     """Lines of ``name  value``, then warnings."""
     cost, machine, run = budget.cost, budget.machine, budget.run
     rows, columns = cost.lengths.grid
-    operations = cost.forward + cost.backward
+    kept, again = (cost.operations(checkpointing=mode) / TERA for mode in (False, True))
     lines = {
         "preset": cost.preset,
-        "machine": f"{machine.gpus} GPUs of {machine.memory:g} GB, {machine.sharding}, {machine.spare:.0%} left spare",
+        "machine": f"{machine.gpus} x {machine.memory:g} GB, {LAUNCHES[machine.sharding]}, {machine.spare:.0%} left "
+        "spare",
+        "run": _assumed(run),
         "sample": f"{rows} x {columns} image tokens + {cost.lengths.question} question + {cost.lengths.answer} answer",
         "parameters": f"{cost.parameters / 1e9:.3f} billion, of which trained {cost.trainable / 1e6:.1f} million",
-        "operations": f"{operations / 1e12:.2f} TFLOP a sample (forward {cost.forward / 1e12:.2f}, SAM's encoder "
-        f"{cost.sam_encoder / 1e12:.2f}); checkpointing adds {cost.recomputed / 1e12:.2f}",
-        "operations a step": f"{operations * run.global_batch / 1e12:.0f} TFLOP for {run.global_batch} samples",
-        "weights": f"{_gb(budget.weights)} a GPU",
-        "gradients": f"{_gb(budget.gradients)} a GPU",
-        "optimizer": f"{_gb(budget.optimizer)} a GPU",
+        "precision": _precision(machine, run),
+        "operations": f"{kept:.2f} TFLOP a sample (forward {cost.forward / TERA:.2f}, SAM's encoder "
+        f"{cost.sam_encoder / TERA:.2f}), {again:.2f} with checkpointing",
+        "operations a step": f"{budget.operations * run.global_batch / TERA:.0f} TFLOP for {run.global_batch} samples",
+        "weights": f"{_gb(budget.held.weights)} a GPU",
+        "gradients": f"{_gb(budget.held.gradients)} a GPU",
+        "optimizer": f"{_gb(budget.held.optimizer)} a GPU",
+        "buffers": f"{_gb(budget.held.buffers)} a GPU, for weights or gradients on their way",
         "activations": _activations(cost.kept),
         "  checkpointed": _activations(cost.checkpointed),
-        "KV cache": f"{_gb(budget.cache)} for {run.paths} answers to an image, when generating",
-        "largest batch": f"{budget.largest} a GPU, {budget.largest_checkpointed} with checkpointing",
-        "steps": f"{budget.steps} ({run.samples} samples, {run.epochs:g} epochs)",
-        "time": f"{budget.hours:.1f} h at {machine.mfu:.0%} of {machine.tflops:g} TFLOP/s"
-        + (", with checkpointing" if budget.checkpointing else ""),
+        "one sample": f"{_gb(budget.one)} a GPU in all",
+        "largest batch": f"{budget.largest_checkpointed} a GPU with checkpointing, {budget.largest_kept} without",
+        "steps": f"{budget.steps} ({budget.seen:.0f} samples)",
+        "time": f"{budget.hours:.1f} h of training steps at {machine.mfu:.0%} of {machine.tflops:g} TFLOP/s",
+        "host memory": f"{_gb(budget.loading)} where {min(machine.gpus, machine.node)} processes load the model, "
+        f"{_gb(budget.writing)} to write it",
+        "KV cache": f"{_gb(budget.cache)} for {run.paths} answers to an image, in float32",
+        "evaluation": "" if budget.evaluation is None else f"{_gb(budget.evaluation)} for a batch of {run.evaluated} "
+        f"images, {run.paths} answers and {run.paths * run.perturbations} masks each, in float32",
         "SAM embeddings": f"{_gb(budget.embeddings)} on disk for {run.images} images",
     }
-    text = [f"{name:18} {value}" for name, value in lines.items()]
+    text = [f"{name:18} {value}" for name, value in lines.items() if value]
     return "\n".join(text + [f"warning: {warning}" for warning in budget.warnings])
 
 
-def table(budgets: Sequence[Budget]) -> str:
-    """Markdown: a row a preset."""
-    first = budgets[0].machine
-    head = (
-        "| preset | parameters | trained | TFLOP a sample | weights | gradients | optimizer | activations a sample, "
-        f"kept / checkpointed | largest batch | hours | fits {first.gpus} x {first.memory:g} GB |"
+HEAD = (
+    "preset",
+    "parameters",
+    "trained",
+    "TFLOP a sample, kept / checkpointed",
+    "TFLOP a step",
+    "weights + gradients + optimizer + buffers, GB",
+    "activations of 1 sample, kept / checkpointed, GB",
+    "memory with 1 sample, GB",
+    "largest batch, kept / checkpointed",
+    "hours",
+    "fits on",
+)
+
+
+def table(budgets: Sequence[Budget], fits: Sequence[Sequence[str]]) -> str:
+    """Markdown: a row a preset.
+
+    Args:
+        budgets: for one machine and run.
+        fits: for each the machines of :func:`sim4seg.plan.fits.fits_on`.
+    """
+    lines = [HEAD, ("---",) * len(HEAD), *(_row(*each) for each in zip(budgets, fits, strict=True))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines).replace("| --- ", "|---").replace("--- |", "---|")
+
+
+def _row(budget: Budget, fits: Sequence[str]) -> tuple[str, ...]:
+    cost, held = budget.cost, budget.held
+    kept, again = (cost.operations(checkpointing=mode) / TERA for mode in (False, True))
+    parts = (held.weights, held.gradients, held.optimizer, held.buffers)
+    return (
+        f"`{cost.preset}`",
+        f"{cost.parameters / 1e9:.3f} B",
+        f"{cost.trainable / 1e6:.1f} M",
+        f"{kept:.2f} / {again:.2f}",
+        f"{budget.operations * budget.run.global_batch / TERA:.0f}",
+        " + ".join(f"{part / GB:.1f}" for part in parts),
+        f"{cost.kept.one / GB:.2f} / {cost.checkpointed.one / GB:.2f}",
+        f"{budget.one / GB:.1f}",
+        f"{budget.largest_kept} / {budget.largest_checkpointed}",
+        f"{budget.hours:.1f}",
+        ", ".join(fits) or "none of them",
     )
-    rows = [
-        f"| `{b.cost.preset}` | {b.cost.parameters / 1e9:.3f} B | {b.cost.trainable / 1e6:.1f} M "
-        f"| {(b.cost.forward + b.cost.backward) / 1e12:.2f} | {_gb(b.weights)} | {_gb(b.gradients)} "
-        f"| {_gb(b.optimizer)} | {b.cost.kept.each / GB:.2f} / {b.cost.checkpointed.each / GB:.2f} GB "
-        f"| {b.largest} / {b.largest_checkpointed} | {b.hours:.1f} "
-        f"| {'yes' if b.largest else 'checkpointed' if b.largest_checkpointed else 'no'} |"
-        for b in budgets
-    ]
-    return "\n".join([head, "|" + "---|" * 11, *rows])

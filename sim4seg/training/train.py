@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from sim4seg.training.checkpoints import check_origin, last_checkpoint
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.lora import add_lora, merge_lora, trained_count
 from sim4seg.training.order import SampleOrder, Share
+from sim4seg.training.precision import check_precision, hold, take_trained
 from sim4seg.training.processes import this_process
 from sim4seg.training.progress import PlainProgress
 from sim4seg.training.trainer import Sim4SegTrainer
@@ -50,7 +52,15 @@ class TrainPaths:
 
 
 def fingerprint(seed: int, params: Train, paths: TrainPaths) -> str:
-    """Digest of all that decides the weights; checkpoints of another fingerprint are never resumed."""
+    """Digest of all that decides the weights; checkpoints of another fingerprint are never resumed.
+
+    Raises:
+        ConfigError: weights that ``train.weights`` names are not on this machine.
+    """
+    # Late, since it reads loaders that only a training run needs.
+    from sim4seg.model.presets.pretrained import digests_not_given
+
+    started_from = digests_not_given(params.preset, preset_named(params.preset), params.weights)
     return digest_json(
         {
             "seed": seed,
@@ -59,6 +69,7 @@ def fingerprint(seed: int, params: Train, paths: TrainPaths) -> str:
             "tokenizer": digest_directory(paths.tokenizer),
             "torch": torch.__version__,
             **({"embeddings": digest_file(index)} if (index := paths.embeddings / INDEX).is_file() else {}),
+            **({"weights": started_from} if started_from else {}),
         }
     )
 
@@ -76,18 +87,18 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
     processes = this_process()
     share = Share.of(params.batch_size, params.accumulation, processes.world)
     torch.set_num_threads(params.threads)
-    torch.use_deterministic_algorithms(True)
-    # Every kernel here writes all of its output; filling it first would cost a third of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    _be_deterministic()
     set_seed(seed)
     with processes.together():
         manifest = read_manifest(paths.manifest)
         training = SplitDataset(manifest, "train", paths.shards)
         validation = SplitDataset(manifest, "val", paths.shards)
+        check_precision(params)
         model, processor = _model(seed, params, paths)
         embeddings = open_store(paths.embeddings)
         if embeddings is not None:
             check_encoder(model, embeddings.encoder, str(paths.embeddings))
+        hold(model, getattr(torch, params.weights.dtype))
         folder = paths.work / f"train-{fingerprint(seed, params, paths)[:16]}"
         order = SampleOrder(
             training.datasets,
@@ -120,10 +131,22 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
             if processes.writes:
                 print(f"train: resuming from {checkpoint}", file=sys.stderr)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    finished = _whole_model(trainer, lambda: _model(seed, params, paths)[0])
+    exact = params.model_copy(update={"weights": params.weights.model_copy(update={"dtype": "float32"})})
+    rounded = params.weights.dtype != "float32"
+    finished = _whole_model(trainer, lambda: _model(seed, exact, paths)[0], rounded)
     with processes.together():
         if processes.writes:
             _write(trainer, finished, processor, paths)
+
+
+def _be_deterministic() -> None:
+    """Same bytes from the same machine; on a GPU as far as PyTorch has such kernels, with a warning where not."""
+    gpu = torch.cuda.is_available()
+    if gpu:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(True, warn_only=gpu)
+    # Every kernel here writes all of its output; filling it first would cost a third of the time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def starting_model(
@@ -144,16 +167,23 @@ def _model(seed: int, params: Train, paths: TrainPaths) -> tuple[Sim4SegForCondi
 
 
 def _whole_model(
-    trainer: Sim4SegTrainer, make: Callable[[], Sim4SegForConditionalGeneration]
+    trainer: Sim4SegTrainer, make: Callable[[], Sim4SegForConditionalGeneration], rounded: bool
 ) -> Sim4SegForConditionalGeneration:
-    """The trained model in one piece, on the process that writes; others take part in putting it together."""
-    if trainer.engine == "plain":
-        return trainer.model_inside
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    """The trained model in one piece, on the process that writes; others take part in putting it together.
+
+    Args:
+        trainer: has trained.
+        make: gives the model as training began with it, in float32.
+        rounded: whether frozen weights were held in fewer bits than they were read in.
+    """
+    inside, plain = trainer.model_inside, trainer.engine == "plain"
+    if plain and not rounded:
+        return inside
+    weights = inside.state_dict() if plain else trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if not trainer.processes.writes:
-        return trainer.model_inside
+        return inside
     model = make()
-    model.load_state_dict(weights)
+    take_trained(model, weights)
     return model
 
 

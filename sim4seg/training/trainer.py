@@ -17,6 +17,7 @@ from transformers import Trainer, TrainerControl
 from transformers.trainer_pt_utils import safe_globals
 
 from sim4seg.digest import digest_json
+from sim4seg.model.frames import pack_places, unpack_place
 from sim4seg.model.losses import in_frame, iou_of
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.training.checkpoints import write_origin
@@ -76,6 +77,11 @@ class Sim4SegTrainer(Trainer):  # type: ignore[misc]
         if self.share.step == self.share.micro:
             return batches, None
         return batches, WholeStep(self.model_inside, batches, self.processes, self.word_dropout, self.blank)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Where images lie goes in as bits: DeepSpeed and FSDP would round it to a pixel or two."""
+        prepared: dict[str, Any] = super()._prepare_inputs(pack_places(inputs))
+        return prepared
 
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:  # noqa: D102
         parameters = dict(model.named_parameters())
@@ -204,5 +210,5 @@ def giou_terms(model: Sim4SegForConditionalGeneration, batch: dict[str, Tensor])
     target = batch["mask_labels"]
     # Without labels no loss is computed, and no attention asked for.
     outputs = model(**{name: value for name, value in batch.items() if name not in LABELS})
-    full, valid = in_frame(outputs.mask_logits, batch["sam_extent"], target.shape[-1])
+    full, valid = in_frame(outputs.mask_logits, unpack_place(batch["sam_extent"]), target.shape[-1])
     return iou_of(full, target, valid).float().cpu()

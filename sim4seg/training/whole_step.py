@@ -113,5 +113,6 @@ class WholeStep:
 
     def inputs(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         """What the model is to be given besides ``batch``."""
-        extra: dict[str, Any] = {} if self.shared_words is None else {"shared_words": self.shared_words}
-        return {**extra, "input_ids": self.next_ids().to(batch["input_ids"].device)}
+        device = batch["input_ids"].device
+        extra: dict[str, Any] = {} if self.shared_words is None else {"shared_words": self.shared_words.to(device)}
+        return {**extra, "input_ids": self.next_ids().to(device)}

@@ -17,7 +17,7 @@ from sim4seg.training.lora import add_lora
 from tests.model.conftest import ANSWER, QUESTION
 
 PAPER = {"region": 0.0, "iou": 0.0, "align": 0.0, "attend": 0.0, "conclusion": 1.0}
-SMALL = ["paper-small", "llava-1.5-small", "qwen2.5-vl-small"]
+SMALL = ["paper-small", "llava-1.5-small", "medsam-small", "qwen2.5-vl-small"]
 FRAMES = {
     "corner": Frames(sam_size=64, vision_size=224, vision_patch=14),
     "centre": Frames(sam_size=64, vision_size=224, vision_patch=14, vision_fit="centre"),

@@ -1,6 +1,7 @@
 """The files of infra/train: read by the programs they are for, and true of this project."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,15 +10,18 @@ from pathlib import Path
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
+from accelerate.utils.fsdp_utils import fsdp2_prepare_auto_wrap_policy
 from transformers.integrations.deepspeed import HfTrainerDeepSpeedConfig
 
 from sim4seg.config import Train, load_params
 from sim4seg.errors import ConfigError
+from sim4seg.model.presets import on_meta
 from sim4seg.training.arguments import training_arguments
 from sim4seg.training.launch import relaunch
 from sim4seg.training.order import SampleOrder, Share
-from sim4seg.training.train import TrainPaths, starting_model
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "infra/train"
@@ -52,12 +56,31 @@ def test_transformers_fills_every_auto_of_the_deepspeed_files(stage, tmp_path):
     assert filled["train_batch_size"] == 20 and filled["gradient_clipping"] == 1.0 and filled["bf16"]["enabled"]
 
 
-def test_fsdp_wraps_layers_that_the_model_has(data):
-    config = yaml.safe_load((FOLDER / "fsdp2.yaml").read_text())["fsdp_config"]
-    model, _ = starting_model(1, Train(), TrainPaths(tokenizer=data / "out/tokenizer"))
-    names = {type(module).__name__ for module in model.modules()}
-    assert config["fsdp_version"] == 2
-    assert set(config["fsdp_transformer_layer_cls_to_wrap"].split(",")) <= names
+@pytest.mark.parametrize("preset", ["tiny", "paper-small", "medsam-small", "qwen2.5-vl-small", "smol-small"])
+def test_fsdp_finds_the_layers_that_it_is_told_to_spread(preset):
+    """By accelerate's own reading of file and command line, and its own search for the classes in the model."""
+    told = dict(re.findall(r"^\| `([\w.-]+)` \| `([\w,]+)` \|$", (FOLDER / "README.md").read_text(), re.MULTILINE))
+    assert sorted(told) == ["qwen2.5-vl", "smol"]
+    names = told.get(preset.removesuffix("-small"))
+    option = ["--fsdp_transformer_layer_cls_to_wrap", names] if names else []
+    line = ["--config_file", str(FOLDER / "fsdp2.yaml"), *option, "-m", "stages.train"]
+    chosen, *_ = _validate_launch_command(launch_command_parser().parse_args(line))
+    assert (chosen.use_fsdp, chosen.fsdp_version) == (True, 2)
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=chosen.fsdp_version,
+        auto_wrap_policy=chosen.fsdp_auto_wrap_policy,
+        transformer_cls_names_to_wrap=chosen.fsdp_transformer_layer_cls_to_wrap.split(","),
+        reshard_after_forward=True,
+    )
+    model = on_meta(preset)
+    plugin.set_auto_wrap_policy(model)
+    spread = fsdp2_prepare_auto_wrap_policy(plugin, model)
+    found = [name for name, module in model.named_modules() if spread(module)]
+    sam = model.segmenter.image_encoder.blocks
+    for part, wanted in (("language_model.layers", model.family.layers(model.lvlm)), ("image_encoder.blocks", sam)):
+        assert sum(name.rpartition(".")[0].endswith(part) for name in found) == len(wanted), part
+    in_vision = sum(name.startswith(("lvlm.model.vision_tower.", "lvlm.model.visual.")) for name in found)
+    assert bool(in_vision) == (preset != "smol-small"), "smol's tower is no transformer"
 
 
 @pytest.mark.parametrize("gpus", [1, 8, 64])

@@ -13,13 +13,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
 
-from sim4seg.config import Train
+from sim4seg.cli import app
+from sim4seg.config import Train, Weights
 from sim4seg.data.manifest import read_manifest, write_manifest
 from sim4seg.digest import digest_directory
-from sim4seg.errors import DataError
+from sim4seg.errors import ConfigError, DataError
+from sim4seg.model.presets import on_meta, prepare
+from sim4seg.training import attention
 from sim4seg.training.checkpoints import last_checkpoint
+from sim4seg.training.dataset import Collator, SplitDataset
+from sim4seg.training.order import ProcessBatches, SampleOrder, Share
 from sim4seg.training.train import TrainPaths, fingerprint, train
+from sim4seg.training.trainer import OrderedLoader
 
 CHILD = """
 import json, sys
@@ -86,16 +94,32 @@ def test_killed_training_resumes_to_the_same_bytes(data, tmp_path):
     losses = [float(line.split(",")[1]) for line in (whole / "curve.csv").read_text().splitlines()[1:]]
     assert losses[-1] < losses[0] - 1
     report = json.loads((whole / "train.json").read_text())
-    assert report["steps"] == 40 or report["steps"] == 30
+    # Eight samples, two a step, nine epochs: 36 steps, brought to three checkpoints on log steps.
+    assert report["steps"] == 30
 
 
 def test_lora_trains_and_leaves_a_plain_checkpoint(data, tmp_path):
+    """And adapters in its work folder, which together with what training began from are the same model."""
     from sim4seg.model import load
 
     _, said = start(data, tmp_path / "lora", lora=True).communicate()
     assert (tmp_path / "lora/model").is_dir(), said
     model, _ = load(tmp_path / "lora/model")
     assert not [name for name in model.state_dict() if "lora" in name]
+    for part in prepare(Train(lora=True), data / "out/tokenizer", 3):
+        part.save_pretrained(tmp_path / "base")
+    best = json.loads((tmp_path / "lora/train.json").read_text())["best_step"]
+    (checkpoint,) = (tmp_path / "lora/work").glob(f"train-*/checkpoint-{best}")
+    base = ["--base", str(tmp_path / "base")]
+    for call in (
+        ["save-adapters", checkpoint, tmp_path / "adapters", *base, "--processor", tmp_path / "lora/model"],
+        ["merge-lora", tmp_path / "adapters", tmp_path / "merged", *base],
+    ):
+        done = CliRunner().invoke(app, [str(word) for word in call])
+        assert done.exit_code == 0, done.stderr
+    merged = load(tmp_path / "merged")[0].state_dict()
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(merged[name], weight, atol=1e-6, rtol=1e-5)
 
 
 def curve(folder: Path) -> list[list[float]]:
@@ -132,6 +156,68 @@ def test_the_fingerprint_changes_with_all_that_decides_the_weights(data, tmp_pat
     base = fingerprint(1, Train(), paths)
     assert base == fingerprint(1, Train(), paths)
     assert len({base, fingerprint(2, Train(), paths), fingerprint(1, Train(epochs=1), paths)}) == 3
+
+
+def test_the_fingerprint_changes_with_the_weights_that_are_started_from(data, tmp_path, monkeypatch):
+    """Other weights at the same path: a checkpoint that began from the first ones is not gone on from."""
+    import huggingface_hub
+
+    paths = TrainPaths(data / "out/shards", data / "cot.parquet", data / "out/tokenizer")
+    folder, sam = tmp_path / "lvlm", tmp_path / "sam.pth"
+    folder.mkdir()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(folder))
+    given = [
+        Train(preset="llava-1.5", weights=Weights(lvlm=str(folder))),
+        Train(preset="llava-1.5", weights=Weights(lvlm="some/lvlm", lvlm_revision="main")),
+        Train(weights=Weights(sam=str(folder))),
+        Train(preset="llava-1.5", weights=Weights(lvlm=str(folder), sam=str(sam))),
+    ]
+    found = []
+    for content in (b"first", b"second"):
+        (folder / "model.safetensors").write_bytes(content)
+        sam.write_bytes(b"always the same")
+        found.append([fingerprint(1, params, paths) for params in given])
+        assert found[-1] == [fingerprint(1, params, paths) for params in given]
+    assert len({*found[0], *found[1]}) == 8
+    sam.write_bytes(b"another")
+    assert fingerprint(1, given[3], paths) not in found[1]
+    # A digest that is given is compared when the weights are read, and need not be taken twice.
+    pinned = Train(weights=Weights(sam=str(tmp_path / "nowhere"), sam_sha256="0" * 64))
+    assert fingerprint(1, pinned, paths)
+    with pytest.raises(ConfigError, match="not on this machine"):
+        fingerprint(1, Train(weights=Weights(sam=str(tmp_path / "nowhere"))), paths)
+
+
+def test_flash_attention_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(attention, "is_flash_attn_2_available", lambda: False)
+    model = on_meta("tiny")
+    before = model.language_model.config._attn_implementation
+    with pytest.raises(ConfigError, match=r"needs a CUDA GPU and the package flash-attn(.|\n)*train\.attention"):
+        attention.set_attention(model, "flash")
+    assert model.language_model.config._attn_implementation == before
+    for name in ("eager", "sdpa"):
+        attention.set_attention(model, name)
+        assert model.language_model.config._attn_implementation == name
+
+
+def test_the_number_of_workers_changes_no_batch(data):
+    """Two epochs' batches read by the process itself and by two others: the same numbers in the same order."""
+    rows = SplitDataset(read_manifest(data / "cot.parquet"), "train", data / "out/shards")
+    _, processor = prepare(Train(), data / "out/tokenizer", 1)
+    batches = []
+    for workers in (0, 2):
+        order = SampleOrder(rows.datasets, rows.lengths, 3, "proportional", 3)
+        sampler = ProcessBatches(order, Share(1, 3, 1), 0)
+        loader = OrderedLoader(rows, batch_sampler=sampler, collate_fn=Collator(processor), num_workers=workers)
+        read = []
+        for epoch in range(2):
+            loader.set_epoch(epoch)
+            read += list(loader)
+        batches.append(read)
+    assert len(batches[0]) == len(batches[1]) == 6
+    for one, other in zip(*batches, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_missing_split_is_named(data, tmp_path):

@@ -140,6 +140,67 @@ def test_both_ways_of_folding_give_the_same_bytes_whatever_the_size_of_files(tra
     load(tmp_path / "b")
 
 
+def extract(folder, source, out, *more):
+    call = ["save-adapters", str(source), str(out), "--base", str(folder / "base"), *more]
+    return CliRunner().invoke(app, call)
+
+
+@in_both_types
+def test_adapters_of_a_training_checkpoint_are_those_of_the_model(trained, tmp_path):
+    """What a Trainer leaves in its work folder: weights and config.json, and no processor."""
+    *_, folder = trained
+    for file in ("model.safetensors", "config.json"):
+        (tmp_path / "checkpoint-5").mkdir(exist_ok=True)
+        shutil.copyfile(folder / "whole" / file, tmp_path / "checkpoint-5" / file)
+    more = ["--revision", "somebody/base@abc123", "--processor", str(folder / "base")]
+    result = extract(folder, tmp_path / "checkpoint-5", tmp_path / "out", *more)
+    assert result.exit_code == 0, result.stderr
+    assert "adapters of 6 layers" in result.stdout
+    names = sorted(file.name for file in (folder / "adapters").iterdir())
+    assert names == sorted(file.name for file in (tmp_path / "out").iterdir())
+    for name in names:
+        assert (tmp_path / "out" / name).read_bytes() == (folder / "adapters" / name).read_bytes(), name
+
+
+def test_frozen_weights_in_fewer_bits_are_the_base_s(trained, tmp_path):
+    """Training may hold them in bfloat16; what was trained is float32, and so is what both commands make of it."""
+    model, data, said, folder = trained
+    mixed = shutil.copytree(folder / "whole", tmp_path / "mixed")
+    kept = load_file(folder / "adapters" / "adapters.safetensors")
+    is_kept = {name.partition(".changed_")[0] for name in kept}
+    weights = load_file(folder / "whole" / "model.safetensors")
+    halves = {n: t.clone() if n.replace(".base_layer.", ".") in is_kept else t.bfloat16() for n, t in weights.items()}
+    save_file(halves, mixed / "model.safetensors", metadata={"format": "pt"})
+    assert extract(folder, mixed, tmp_path / "out").exit_code == 0
+    assert json.loads((tmp_path / "out" / "adapters.json").read_text())["revision"] == "base"
+    assert same(logits(load_adapters(tmp_path / "out", folder / "base")[0], data), said)
+    merge_lora(mixed, tmp_path / "merged")
+    merged = load_file(tmp_path / "merged" / "model.safetensors")
+    assert {tensor.dtype for tensor in merged.values()} == {torch.float32}
+    name = next(name for name in halves if name.endswith("0.self_attn.q_proj.base_layer.weight"))
+    layer = model.get_submodule(name.removesuffix(".base_layer.weight"))
+    expected = halves[name].double() + layer.get_delta_weight("default").double()
+    torch.testing.assert_close(merged[name.replace(".base_layer.", ".")].double(), expected, atol=1e-6, rtol=1e-6)
+    assert load(tmp_path / "merged")[0].dtype == torch.float32
+
+
+def test_what_has_no_adapters_or_another_base_gives_none(trained, tmp_path):
+    *_, folder = trained
+    changed = shutil.copytree(folder / "whole", tmp_path / "changed")
+    config = json.loads((changed / "config.json").read_text())
+    for lora, message in ((None, "does not say the adapters' settings"), ({"r": 8}, "does not say the adapters'")):
+        (changed / "config.json").write_text(json.dumps({**config, "lora": lora}))
+        assert message in extract(folder, changed, tmp_path / "out").stderr
+    assert "no adapters in it" in extract(folder, folder / "base", tmp_path / "out").stderr
+    model, _ = load(folder / "base")
+    model.lvlm.save_pretrained(tmp_path / "lvlm")
+    call = ["save-adapters", str(folder / "whole"), str(tmp_path / "out"), "--base", str(tmp_path / "lvlm")]
+    result = CliRunner().invoke(app, call)
+    assert result.exit_code == 1
+    assert "the base lacks 6 of the 6 weights that have adapters" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_base_is_refused_with_both_digests(trained, tokenizer, tmp_path):  # noqa: F811
     model, *_, folder = trained
     base_of(tokenizer, tmp_path / "other", model.dtype, seed=4)

@@ -17,6 +17,7 @@ from sim4seg.cli import app
 from sim4seg.errors import ModelError
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model import load
+from sim4seg.model.presets.llava import LISA_TEMPLATE
 from sim4seg.model.weights.convert import convert_lisa
 from tests.weights.published import (
     QUESTION,
@@ -55,6 +56,7 @@ def test_converted_model_answers_with_text_and_a_mask(converted):
     assert np.isfinite(answer.probability).all()
     assert answer.probability.std() > 0
     assert answer.text
+    assert processor.frames.template == LISA_TEMPLATE, "asked as the preset that starts from it"
 
 
 def test_language_logits_equal_those_of_llama_and_clip_put_together_by_hand(published, converted):
@@ -222,18 +224,24 @@ def _without_weights(clip: Path, folder: Path) -> Path:
 
 def test_tokenizer_that_splits_seg_or_lacks_it_is_refused(published, tmp_path):
     words = json.loads((published / "lisa" / "tokenizer.json").read_text())
-    for name in ("lacks", "many"):
+    for name in ("lacks", "splits", "many"):
         shutil.copytree(published / "lisa", tmp_path / name, ignore=shutil.ignore_patterns("model*"))
     lacking = {**words, "added_tokens": [t for t in words["added_tokens"] if t["content"] != "[SEG]"]}
-    (tmp_path / "lacks" / "tokenizer.json").write_text(json.dumps(lacking))
-    config = json.loads((tmp_path / "lacks" / "tokenizer_config.json").read_text())
+    # A word that no merge leads to is known and never found.
+    number = next(t["id"] for t in words["added_tokens"] if t["content"] == "[SEG]")
+    splitting = {**lacking, "model": {**words["model"], "vocab": {**words["model"]["vocab"], "[SEG]": number}}}
+    config = json.loads((published / "lisa" / "tokenizer_config.json").read_text())
     for entry in list(config.get("added_tokens_decoder", {}).items()):
         if entry[1]["content"] == "[SEG]":
             del config["added_tokens_decoder"][entry[0]]
-    (tmp_path / "lacks" / "tokenizer_config.json").write_text(json.dumps(config))
+    for name, content in (("lacks", lacking), ("splits", splitting)):
+        (tmp_path / name / "tokenizer.json").write_text(json.dumps(content))
+        (tmp_path / name / "tokenizer_config.json").write_text(json.dumps(config))
     convert = dict(source=published / "lisa", out=tmp_path / "out", clip=published / "clip")
     with pytest.raises(ModelError, match=r"does not know \[SEG\]"):
         convert_lisa(**convert, tokenizer=tmp_path / "lacks")
+    with pytest.raises(ModelError, match=r"splits \[SEG\] into 3 ids"):
+        convert_lisa(**convert, tokenizer=tmp_path / "splits")
     with pytest.raises(ModelError, match="tokenizer cannot be read"):
         convert_lisa(**convert, tokenizer=tmp_path)
     more = AutoTokenizer.from_pretrained(published / "lisa")

@@ -12,12 +12,28 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from transformers import PretrainedConfig, PreTrainedModel
 
 from sim4seg.errors import ModelError
 from sim4seg.model.weights.checkpoint import Checkpoint, open_checkpoint
 from tests.weights.published import write_shards
 
 TENSORS = {"a": torch.arange(12.0).view(3, 4), "b": torch.ones(5, dtype=torch.bfloat16), "c": torch.zeros(2, 2)}
+
+
+class OneConfig(PretrainedConfig):
+    model_type = "one"
+
+
+class One(PreTrainedModel):
+    """A model of one weight."""
+
+    config_class = OneConfig
+
+    def __init__(self, config: OneConfig) -> None:
+        super().__init__(config)
+        self.weight = torch.nn.Parameter(torch.zeros(2, 3))
+        self.post_init()
 
 
 class Payload:
@@ -135,6 +151,19 @@ def test_an_index_that_is_wrong_is_refused(tmp_path):
         open_checkpoint(tmp_path)
     with pytest.raises(ModelError, match="no weights"):
         open_checkpoint(tmp_path / "nowhere")
+
+
+def test_what_is_checked_is_what_transformers_reads(tmp_path):
+    """Of several layouts in one folder it takes safetensors before pickles, and one file before an index."""
+    write_shards(tmp_path, TENSORS, "bin", 2)
+    assert {file.suffix for file in open_checkpoint(tmp_path).files} == {".bin"}
+    write_shards(tmp_path, TENSORS, "safetensors", 2)
+    assert {file.suffix for file in open_checkpoint(tmp_path).files} == {".safetensors"}
+    save_file({"weight": torch.ones(2, 3)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert list(open_checkpoint(tmp_path).tensors) == ["weight"]
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "one"}))
+    read = One.from_pretrained(tmp_path, use_safetensors=True)
+    assert read.weight.tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
 def test_torch_files_that_hold_something_else_are_refused(tmp_path):

@@ -107,7 +107,8 @@ def test_refusals_leave_the_segmenter_alone(file, tmp_path):
     with pytest.raises(ModelError, match="expected ec2df62732614e57"):
         load_sam(ours, file)  # named as Meta's, and is not
     refused("expected 0000", sha256="0" * 64)
-    with pytest.raises(ModelError, match="no digest is known for a file named mine.pth"):
+    own = f"no digest is known for a file named mine.pth; its SHA-256 is {digest_file(file)}"
+    with pytest.raises(ModelError, match=own):
         load_sam(ours, file.rename(tmp_path / "mine.pth"))
     with pytest.raises(ModelError, match="no such file"):
         load_sam(ours, tmp_path / "no.pth")

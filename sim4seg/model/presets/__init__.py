@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from sim4seg.config import LossWeights, Region, Train
+from sim4seg.config import LossWeights, Region, Train, Weights
 from sim4seg.errors import ConfigError
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets.catalogue import PRESETS
@@ -44,25 +44,40 @@ def prepare(params: Train, tokenizer: Path | str, seed: int) -> Built:
         seed: of what starts at random.
 
     Raises:
-        ConfigError: no such preset, or weights that it needs are not given or not there.
+        ConfigError: no such preset, weights that it needs are not given or not there, or settings of
+            ``train.weights`` that it would pass over.
         ModelError: the weights are not those of this preset.
     """
     # Late, since pretrained reads loaders that only a training run needs.
     from sim4seg.model.presets.pretrained import from_weights, start_segmenter
 
     preset = preset_named(params.preset)
+    _refuse_unused(params, preset)
     if preset.pretrained:
         model, processor = from_weights(params, preset, seed)
         return _watched(model, params.loss), processor
-    if params.weights.lvlm:
-        raise ConfigError(
-            f"the preset {params.preset!r} trains its language model from scratch, and train.weights.lvlm is given",
-            where="train.weights.lvlm",
-            remedy="leave it empty, or choose the preset that those weights belong to",
-        )
     model, processor = build(params.preset, load_tokenizer(tokenizer), params.region, params.loss, seed)
     start_segmenter(model, params.weights)
     return model, processor
+
+
+def _refuse_unused(params: Train, preset: Preset) -> None:
+    """Refuse what is set in ``train.weights`` and would be passed over without a word."""
+    weights, fresh = params.weights, Weights()
+    for name in () if preset.pretrained else ("lvlm", "lvlm_revision", "lvlm_sha256", "dtype"):
+        if getattr(weights, name) != getattr(fresh, name):
+            raise ConfigError(
+                f"the preset {params.preset!r} trains its language model from scratch, and train.weights.{name} is "
+                f"{getattr(weights, name)!r}",
+                where=f"train.weights.{name}",
+                remedy="leave it out, or choose a preset that starts from published weights",
+            )
+    if weights.sam_sha256 and not weights.sam:
+        raise ConfigError(
+            "there is no train.weights.sam that this digest could be compared with",
+            where="train.weights.sam_sha256",
+            remedy="give the path of the weights too, or leave it out",
+        )
 
 
 def build(preset: str, tokenizer: PreTrainedTokenizerBase, region: Region, loss: LossWeights, seed: int) -> Built:

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
 
 from sim4seg.config import Train, Weights
-from sim4seg.digest import digest_directory
+from sim4seg.digest import digest_directory, digest_file
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.families import family_of
@@ -39,7 +39,8 @@ def from_weights(params: Train, preset: Preset, seed: int) -> tuple[Sim4SegForCo
     model, processor = _whole(folder, preset) if whole else _parts(folder, preset, seed, weights)
     model.config.region, model.config.loss = params.region.model_dump(), params.loss.model_dump()
     start_segmenter(model, weights)
-    return model.to(getattr(torch, weights.dtype)), processor
+    # In bfloat16 they are held as far as they are frozen, which is known later (sim4seg.training.precision).
+    return (model.float() if weights.dtype == "float32" else model), processor
 
 
 def start_segmenter(model: Sim4SegForConditionalGeneration, weights: Weights) -> None:
@@ -86,11 +87,17 @@ def local_folder(name: str, preset: Preset, weights: Weights) -> Path:
     """The LVLM's folder: a path, or a Hub id whose revision is in the local cache.
 
     Raises:
-        ConfigError: not given, or not on this machine.
+        ConfigError: not given, not on this machine, or a folder with a revision.
     """
     if not weights.lvlm:
         raise _not_given(name, "lvlm", preset.lvlm)
     if Path(weights.lvlm).is_dir():
+        if weights.lvlm_revision:
+            raise ConfigError(
+                "a revision is that of a Hub id, and train.weights.lvlm is a folder, which is taken as it is",
+                where="train.weights.lvlm_revision",
+                remedy="leave it empty, and pin the folder by train.weights.lvlm_sha256",
+            )
         return Path(weights.lvlm)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -99,6 +106,23 @@ def local_folder(name: str, preset: Preset, weights: Weights) -> Path:
         return Path(snapshot_download(weights.lvlm, revision=weights.lvlm_revision or None, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError) as error:
         raise _not_there("lvlm", weights.lvlm, preset.lvlm) from error
+
+
+def digests_not_given(name: str, preset: Preset, weights: Weights) -> dict[str, str]:
+    """Digests of the weights that ``train.weights`` names by path alone, where other ones may lie later.
+
+    Raises:
+        ConfigError: they are not on this machine.
+    """
+    found = {}
+    if weights.lvlm and not weights.lvlm_sha256:
+        found["lvlm"] = digest_directory(local_folder(name, preset, weights))
+    if weights.sam and not weights.sam_sha256:
+        sam = Path(weights.sam)
+        if not sam.exists():
+            raise _not_there("sam", weights.sam, preset.sam)
+        found["sam"] = digest_directory(sam) if sam.is_dir() else digest_file(sam)
+    return found
 
 
 def _model_type(folder: Path) -> str:
@@ -123,7 +147,7 @@ def _check_digest(folder: Path, wanted: str) -> None:
 def _whole(folder: Path, preset: Preset) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
     from sim4seg.model import load
 
-    model, processor = load(folder)
+    model, processor = load(folder, "cpu")  # each process moves it to a GPU of its own
     _check_sizes(
         model.config, preset.configure(Vocabulary.of(processor.tokenizer, processor.frames.image_token))[0], folder
     )
@@ -140,14 +164,37 @@ def _parts(
     tokenizer = _with_seg(folder, placeholder)
     config, frames = preset.configure(Vocabulary.of(tokenizer, placeholder))
     _check_lvlm(lvlm_config, config.lvlm_config, folder)
-    lvlm = AutoModelForImageTextToText.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, dtype=getattr(torch, weights.dtype)
-    )
+    lvlm = _published_lvlm(folder, getattr(torch, weights.dtype))
     torch.manual_seed(seed)
     if len(tokenizer) > lvlm.get_input_embeddings().num_embeddings:
         lvlm.resize_token_embeddings(len(tokenizer))
     config.lvlm_config = lvlm.config  # whose number of rows may have grown
     return Sim4SegForConditionalGeneration(config, lvlm), Sim4SegProcessor(tokenizer, frames)
+
+
+def _published_lvlm(folder: Path, dtype: torch.dtype) -> Any:
+    """An LVLM with every one of its weights from the folder's safetensors, and none left over."""
+    from sim4seg.model import refuse_uneven
+    from sim4seg.model.weights.checkpoint import open_checkpoint
+
+    files = open_checkpoint(folder).files  # transformers would not say what is wrong with a file
+    pickles = [file.name for file in files if file.suffix != ".safetensors"]
+    if pickles:
+        raise ModelError(
+            f"the weights are pickles ({pickles[0]}), which may hold code; an LVLM is read from safetensors only",
+            where=str(folder),
+            remedy="download the revision with model.safetensors, or save the model again with a current transformers",
+        )
+    lvlm, found = AutoModelForImageTextToText.from_pretrained(
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    refuse_uneven(found, folder)
+    return lvlm
 
 
 def _with_seg(folder: Path, placeholder: str) -> PreTrainedTokenizerBase:

@@ -8,6 +8,7 @@ processor. The base is named by its revision and the digest of its weights, and 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from sim4seg.digest import digest_bytes, digest_file
 from sim4seg.errors import ModelError
 from sim4seg.model.weights.bounded_json import read_object
 from sim4seg.model.weights.checkpoint import Checkpoint, open_checkpoint
+from sim4seg.model.weights.tensor_info import widest
 
 if TYPE_CHECKING:
     from sim4seg.model.modeling import Sim4SegForConditionalGeneration
@@ -51,7 +53,7 @@ class AdapterRecord(BaseModel):
     Attributes:
         revision: the base's name and revision, for people.
         base_sha256: of the base's weights, see :func:`base_digest`.
-        dtype: of the model that was saved; the base is loaded in it.
+        dtype: of the model that was saved, the widest where it had several; the base is loaded in it.
         lora: None where there are no LoRA layers.
     """
 
@@ -109,23 +111,41 @@ def save_adapters(
     Raises:
         ModelError: the base is of another shape.
     """
-    kept = _changes(model, open_checkpoint(base))
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    write_adapters(state, lora_of(model), model.config, processor, out, base, revision)
+
+
+def write_adapters(
+    state: Mapping[str, Tensor],
+    lora: Lora | None,
+    config: Any,
+    processor: Sim4SegProcessor,
+    out: Path,
+    base: Path,
+    revision: str,
+) -> None:
+    """As :func:`save_adapters`, of a model's weights by name with its settings and its configuration.
+
+    Raises:
+        ModelError: the base is of another shape.
+    """
+    kept = _changes(state, open_checkpoint(base))
+    dtype = widest(tensor.dtype for tensor in state.values())
     record = AdapterRecord(
         revision=revision,
         base_sha256=base_digest(base),
-        dtype=str(model.dtype).removeprefix("torch."),  # type: ignore[arg-type]  # checked by pydantic
-        lora=lora_of(model),
+        dtype=str(dtype).removeprefix("torch."),  # type: ignore[arg-type]  # checked by pydantic
+        lora=lora,
     )
     with atomic_directory(out) as partial:
         save_file(dict(sorted(kept.items())), partial / TENSORS, metadata={"format": "pt"})
         write_json(partial / RECORD, record.model_dump(mode="json"))
-        model.config.dtype = model.dtype
-        model.config.save_pretrained(partial)
+        config.dtype = dtype
+        config.save_pretrained(partial)
         processor.save_pretrained(partial)
 
 
-def _changes(model: torch.nn.Module, base: Checkpoint) -> dict[str, Tensor]:
-    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+def _changes(state: Mapping[str, Tensor], base: Checkpoint) -> dict[str, Tensor]:
     in_base = {tensor.data_ptr() for name, tensor in state.items() if name.replace(BASE_LAYER, ".") in base.tensors}
     kept: dict[str, Tensor] = {}
     for name, tensor in state.items():

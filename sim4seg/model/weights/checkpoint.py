@@ -14,8 +14,8 @@ from sim4seg.model.weights.safetensors_file import read_header
 from sim4seg.model.weights.tensor_info import TensorInfo
 from sim4seg.model.weights.torch_file import open_torch
 
-SINGLE = ("model.safetensors", "pytorch_model.bin")
-INDEXES = tuple(f"{name}.index.json" for name in SINGLE)
+LAYOUTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""What a checkpoint begins with, in the order in which transformers looks for it: what is checked is what it reads."""
 SUFFIXES = {".safetensors": "safetensors", ".bin": "torch", ".pth": "torch", ".pt": "torch"}
 
 
@@ -71,14 +71,11 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         ModelError: nothing there, a part missing or damaged, or an index that is wrong.
     """
-    for index in INDEXES:
-        if (folder / index).is_file():
-            return _open_indexed(folder / index)
-    for name in SINGLE:
+    for name in LAYOUTS:
         if (folder / name).is_file():
-            return Checkpoint([folder / name])
+            return _open_indexed(folder / name) if name.endswith(".json") else Checkpoint([folder / name])
     raise ModelError(
-        f"no weights: none of {', '.join((*INDEXES, *SINGLE))}",
+        f"no weights: none of {', '.join(LAYOUTS)}",
         where=str(folder),
         remedy="give the folder of a checkpoint",
     )

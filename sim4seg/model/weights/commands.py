@@ -83,6 +83,31 @@ def merge_lora(
     print(f"{out}: adapters of {merge(model, out, base, processor)} layers folded in")
 
 
+def save_adapters(
+    model: Annotated[Path, typer.Argument(help="Folder of a model with adapters.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    base: Annotated[Path, typer.Option(help="The whole model that training began from.", show_default=False)],
+    revision: Annotated[str, typer.Option(help="What to call the base, NAME@COMMIT. Default: its folder's name.")] = "",
+    processor: Annotated[Path | None, typer.Option(help="Folder with processor.json. Default: MODEL.")] = None,
+) -> None:
+    """Keep of a trained model only what differs from its base: megabytes in place of gigabytes, to be sent or kept.
+
+    MODEL is a checkpoint of a training with train.lora: in the finished model the adapters are folded in.
+
+    Examples:
+
+        sim4seg save-adapters work/train-0123456789abcdef/checkpoint-500 adapters --base models/lisa-7b
+        --processor models/sim4seg
+
+        sim4seg save-adapters trained adapters --base models/lisa-7b --revision xinlai/LISA-7B-v1@main
+    """
+    from sim4seg.model.weights.extract import extract_adapters
+
+    count = extract_adapters(model, out, base, revision or base.name, processor)
+    size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
+    print(f"{out}: adapters of {count} layers and what else differs from {base}, {size:,} bytes")
+
+
 def push(
     model: Annotated[Path, typer.Argument(help="Folder of a model, or of adapters.", show_default=False)],
     repo: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub.", show_default=False)],

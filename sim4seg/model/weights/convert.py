@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from sim4seg.model.weights.lisa_config import lisa_config, lisa_frames
 from sim4seg.model.weights.lisa_names import CLIP_PREFIXES, LISA_PREFIXES, matches
 from sim4seg.model.weights.lisa_tokens import lisa_tokenizer
 from sim4seg.model.weights.placing import Placing, place
+from sim4seg.model.weights.tensor_info import widest
 from sim4seg.model.weights.writer import SHARD_BYTES, write_tensors
 
 EMBEDDINGS, OUTPUT = "lvlm.model.language_model.embed_tokens.weight", "lvlm.lm_head.weight"
@@ -109,7 +109,7 @@ def _refuse_adapters(checkpoint: Checkpoint, source: Path) -> None:
 def _widest(checkpoint: Checkpoint, placing: Placing) -> torch.dtype:
     """The element type that holds every weight of the checkpoint without loss; CLIP's follow it, as in LISA."""
     own = [checkpoint.tensors[name].dtype for source, name in placing.sources.values() if source is checkpoint]
-    return reduce(torch.promote_types, own)
+    return widest(own)
 
 
 def _elements(shape: tuple[int, ...]) -> int:

@@ -10,15 +10,10 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
 from sim4seg.errors import ModelError
 from sim4seg.model.configuration import Sim4SegConfig
-from sim4seg.model.frames import IMAGE, QUESTION, Frames
+from sim4seg.model.frames import IMAGE, Frames
+from sim4seg.model.presets.llava import LISA_TEMPLATE
 from sim4seg.model.weights.bounded_json import read_object
 from sim4seg.model.weights.sam_sizes import Shape, sam_sizes
-
-SYSTEM = (
-    "A chat between a curious human and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the human's questions."
-)
-"""What LLaVA v1, and so LISA, was trained to read first."""
 
 LANGUAGE = (
     "num_attention_heads", "num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "hidden_act",
@@ -138,12 +133,12 @@ def lisa_frames(config: Sim4SegConfig, theirs: dict[str, Any]) -> Frames:
         theirs: content of config.json.
     """
     vision: Any = cast(Any, config.lvlm_config).vision_config
-    marked = f"<im_start>{IMAGE}<im_end>" if theirs.get("mm_use_im_start_end", True) else IMAGE
+    marks = theirs.get("mm_use_im_start_end", True)
     return Frames(
         sam_size=cast(Any, config.sam)["image_size"],
         vision_size=vision.image_size,
         vision_patch=vision.patch_size,
         vision_fit="crop",
         vision_resample="bicubic",
-        template=f"<s>{SYSTEM} USER: {marked}\n{QUESTION} ASSISTANT:",
+        template=LISA_TEMPLATE if marks else LISA_TEMPLATE.replace(f"<im_start>{IMAGE}<im_end>", IMAGE),
     )

@@ -25,6 +25,7 @@ from sim4seg.model.weights.adapters import (
 )
 from sim4seg.model.weights.bounded_json import read_object
 from sim4seg.model.weights.checkpoint import Checkpoint, open_checkpoint
+from sim4seg.model.weights.tensor_info import widest
 from sim4seg.model.weights.writer import SHARD_BYTES, write_tensors
 
 LORA_A, LORA_B = ".lora_A.default.weight", ".lora_B.default.weight"
@@ -38,13 +39,13 @@ class _Parts:
         base: the weights below the adapters.
         adapters: LoRA matrices and weights that stand for the base's; the same as ``base`` for a whole checkpoint.
         alpha: of every LoRA layer.
-        dtype: of the result; None keeps each weight's own.
+        dtype: of the result; frozen weights may lie in fewer bits than what was trained.
     """
 
     base: Checkpoint
     adapters: Checkpoint
     alpha: float
-    dtype: torch.dtype | None
+    dtype: torch.dtype
 
 
 def merge_lora(
@@ -70,7 +71,7 @@ def merge_lora(
         ModelError: no adapters, adapters of an unknown kind, another base, or a damaged file.
     """
     parts = _apart(model, base) if (model / RECORD).is_file() else _whole(model)
-    pairs = _pairs(parts.adapters)
+    pairs = lora_pairs(parts.adapters)
     if not pairs:
         raise ModelError("no adapters to fold in", where=str(model), remedy="use the model as it is")
     names = {name.replace(BASE_LAYER, "."): name for name in parts.base.tensors if ".lora_" not in name}
@@ -87,7 +88,7 @@ def merge_lora(
     def read(name: str) -> Tensor:
         source = parts.base if names[name] in parts.base.tensors else parts.adapters
         before = source.read(names[name])
-        dtype = parts.dtype if parts.dtype and before.is_floating_point() else before.dtype
+        dtype = parts.dtype if before.is_floating_point() else before.dtype
         apart = parts.adapters is not parts.base
         weight = changed_tensor(name, before, parts.adapters, dtype) if apart else before.to(dtype)
         assert weight is not None
@@ -98,15 +99,16 @@ def merge_lora(
     with atomic_directory(out) as partial:
         write_tensors(partial, sizes, read, shard_bytes)
         config = {key: value for key, value in read_object(model / "config.json").items() if key != "lora"}
+        config["dtype"] = str(parts.dtype).removeprefix("torch.")
         (partial / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        _processor(processor or model).save_pretrained(partial)
+        processor_of(processor or model).save_pretrained(partial)
     return len(pairs)
 
 
 def _size(parts: _Parts, name: str) -> int:
     info = parts.base.tensors.get(name) or parts.adapters.tensors[name]
-    floating = info.dtype.is_floating_point and parts.dtype is not None
-    return info.nbytes // info.dtype.itemsize * (parts.dtype or info.dtype).itemsize if floating else info.nbytes
+    itemsize = parts.dtype.itemsize if info.dtype.is_floating_point else info.dtype.itemsize
+    return info.nbytes // info.dtype.itemsize * itemsize
 
 
 def _apart(model: Path, base: Path | None) -> _Parts:
@@ -134,11 +136,15 @@ def _whole(model: Path) -> _Parts:
             where=str(model),
             remedy='add it, as in "lora": {"alpha": 16}',
         )
-    return _Parts(checkpoint, checkpoint, float(alpha or 0), None)
+    return _Parts(checkpoint, checkpoint, float(alpha or 0), widest(info.dtype for info in checkpoint.tensors.values()))
 
 
-def _pairs(adapters: Checkpoint) -> dict[str, tuple[Tensor, Tensor]]:
-    """Layer name to its A (r, in) and B (out, r)."""
+def lora_pairs(adapters: Checkpoint) -> dict[str, tuple[Tensor, Tensor]]:
+    """Layer name to its A (r, in) and B (out, r); empty where there are no adapters.
+
+    Raises:
+        ModelError: adapters of an unknown kind.
+    """
     parts = [name for name in adapters.tensors if ".lora_" in name]
     other = [name for name in parts if not name.endswith((LORA_A, LORA_B))]
     layers = sorted({name.removesuffix(LORA_A).removesuffix(LORA_B) for name in parts})
@@ -163,7 +169,12 @@ def _folded(weight: Tensor, layer: str, pair: tuple[Tensor, Tensor], alpha: floa
     return (weight.float() + alpha / len(down) * (up @ down)).to(weight.dtype)
 
 
-def _processor(folder: Path) -> Sim4SegProcessor:
+def processor_of(folder: Path) -> Sim4SegProcessor:
+    """The processor in a folder.
+
+    Raises:
+        ModelError: there is none.
+    """
     if not (folder / "processor.json").is_file():
         raise ModelError(
             "no processor.json",

@@ -76,14 +76,14 @@ def _check_digest(path: Path, sha256: str | None) -> None:
         raise ModelError(
             "no such file of weights", where=str(path), remedy=f"give a file that ends in {', '.join(SUFFIXES)}"
         )
-    expected = (sha256 or PUBLISHED.get(path.name, "")).lower()
+    expected, found = (sha256 or PUBLISHED.get(path.name, "")).lower(), digest_file(path)
     if not expected:
         raise ModelError(
-            f"no digest is known for a file named {path.name}",
+            f"no digest is known for a file named {path.name}; its SHA-256 is {found}",
             where=str(path),
-            remedy="take its SHA-256 from whoever published it, and give it",
+            remedy="compare it with its publisher's; where none is given, as for MedSAM, and you trust where the file "
+            "came from, give that one as train.weights.sam_sha256",
         )
-    found = digest_file(path)
     if found != expected:
         raise ModelError(
             f"the file is not the one asked for: SHA-256 {found}, expected {expected}",
