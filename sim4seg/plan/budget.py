@@ -92,7 +92,8 @@ class Budget:
         operations: floating point operations of a sample, as the run is set.
         steps, seen: optimizer steps, and samples that go through the model.
         hours: of training steps.
-        loading, writing: bytes of a computer's memory while its processes load the model, and to write the trained one.
+        loading: bytes of a computer's memory while its processes load the model.
+        written: bytes of the trained model, which one process puts together in its computer's memory.
         cache: bytes of keys and values for one image's answers.
         evaluation: bytes of a GPU when evaluating; None = not counted.
         embeddings: bytes on disk.
@@ -112,7 +113,7 @@ class Budget:
     seen: float
     hours: float
     loading: int
-    writing: int
+    written: int
     cache: int
     evaluation: int | None
     embeddings: int
@@ -152,7 +153,7 @@ def make_budget(cost: Cost, machine: Machine, run: Run, evaluation: int | None =
         seen=run.seen,
         hours=seconds / 3600,
         loading=whole * min(machine.gpus, machine.node),
-        writing=SAVED * cost.parameters,
+        written=SAVED * cost.parameters,
         cache=cost.cache_a_token * cost.lengths.total * run.paths,
         evaluation=evaluation,
         embeddings=cost.embedding * run.images,

@@ -64,9 +64,7 @@ def plan(
     from sim4seg.plan.report import table as as_table
 
     machine = Machine(gpus, gpu_memory, tflops, mfu, sharding, node=gpus_per_node)
-    run = Run(
-        steps_per_epoch, epochs, batch, samples, checkpointing, dtype, evaluated=evaluation_batch, images=images
-    )
+    run = Run(steps_per_epoch, epochs, batch, samples, checkpointing, dtype, evaluated=evaluation_batch, images=images)
     names = [name for name, each in PRESETS.items() if each.pretrained] if table else [preset]
     costs = [cost_of(name, precision_of(sharding, dtype), answer=answer_tokens) for name in names]
     budgets = [

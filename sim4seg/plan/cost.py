@@ -101,9 +101,7 @@ def step_of_one(
     model: Sim4SegForConditionalGeneration, lengths: Lengths, precision: Precision, *, checkpointing: bool
 ) -> Step:
     """The step of one sample."""
-    return run_step(
-        model, make_batch(model, lengths, 1), checkpointing=checkpointing, autocast=precision.autocast
-    )
+    return run_step(model, make_batch(model, lengths, 1), checkpointing=checkpointing, autocast=precision.autocast)
 
 
 def cost_of(

@@ -24,13 +24,14 @@ def memory_doubts(budget: Budget) -> list[str]:
         found.append("one sample fits only with gradient checkpointing (--checkpointing)")
     elif not budget.largest:
         found.append(
-            f"not one sample fits, which takes {budget.one / GB:.1f} GB, into {size}: {_remedy(budget)}, or store SAM's "
-            "embeddings"
+            f"not one sample fits, which takes {budget.one / GB:.1f} GB, into {size}: {_remedy(budget)}, "
+            "or store SAM's embeddings"
         )
     if budget.evaluation is not None and budget.evaluation > free:
+        fewer = "evaluate fewer at once (evaluate.batch_size), or " if budget.written < free else ""
         found.append(
             f"evaluating {budget.run.evaluated} images at once takes {budget.evaluation / GB:.1f} GB and does not fit "
-            f"into {size}: evaluate fewer at once (evaluate.batch_size), or on a larger GPU"
+            f"into {size}: {fewer}evaluate on a larger GPU"
         )
     return found
 

@@ -21,17 +21,19 @@ def evaluation_bytes(cost: Cost, images: int, paths: int, perturbations: int) ->
     """
     model = on_meta(cost.preset).eval()
     model.lvlm.set_attn_implementation(ATTENTION)
-    cache = cost.cache_a_token * cost.lengths.total * images * paths
+    # A cache is made anew, with room for a whole answer, each time that answers of the batch have ended.
+    cache = cost.cache_a_token * (cost.lengths.total + cost.lengths.answer) * images * paths
     with torch.no_grad(), positions_follow(model):
         most = max(_reading(model, cost, images), cache, _masks(model, images, paths * perturbations))
-    return SAVED * sum(weight.numel() for weight in model.parameters()) + most
+    return SAVED * cost.parameters + most
 
 
 def _reading(model: Sim4SegForConditionalGeneration, cost: Cost, images: int) -> int:
     """Peak of the pass over the prompts, their keys and values among it."""
     batch = make_batch(model, cost.lengths, images)
     prompt = batch["input_ids"][:, : cost.lengths.total - cost.lengths.answer]
-    with LiveBytes([*model.parameters(), *model.buffers(), *batch.values(), prompt]) as memory:
+    memory = LiveBytes([*model.parameters(), *model.buffers(), *batch.values(), prompt])
+    with memory:
         model.lvlm.model(
             input_ids=prompt,
             attention_mask=torch.ones_like(prompt),
@@ -45,7 +47,8 @@ def _masks(model: Sim4SegForConditionalGeneration, images: int, each: int) -> in
     """Peak of SAM: its encoder sees an image once, its decoder once for every mask."""
     segmenter, masks = model.segmenter, images * each
     side, prompt = segmenter.image_size, segmenter.prompt_size
-    with LiveBytes([*segmenter.parameters(), *segmenter.buffers()]) as memory:
+    memory = LiveBytes([*segmenter.parameters(), *segmenter.buffers()])
+    with memory:
         embeddings = segmenter.encode(torch.ones(images, 3, side, side, device="meta"))
         segmenter.decode(
             embeddings.repeat_interleave(each, 0),

@@ -102,11 +102,12 @@ def held(counts: Counts, sharding: Sharding, gpus: int, dtype: Dtype) -> Held:
 
 def _held_by_pytorch(counts: Counts, sharding: Sharding, gpus: int, dtype: Dtype) -> Held:
     """Trained weights, their gradients and moments are float32 here."""
-    share = gpus if sharding == "fsdp" else 1
+    share, buffers = 1, 0
     if sharding == "fsdp":
+        share = gpus
         buffers = 2 * (2 * counts.layer + counts.outside)  # bfloat16; the next layer comes while one is at work
-    else:
-        buffers = 4 * counts.learned if gpus > 1 else 0  # data parallel's buckets
+    elif gpus > 1:
+        buffers = 4 * counts.learned  # data parallel's buckets of gradients
     return Held(
         weights=-(-(BYTES[dtype] * counts.frozen + 4 * counts.learned) // share),
         gradients=-(-4 * counts.learned // share),

@@ -41,10 +41,16 @@ def _assumed(run: Run) -> str:
 
 def describe(budget: Budget) -> str:
     """Lines of ``name  value``, then warnings."""
+    lines = {**_work(budget), **_training_memory(budget), **_other_memory(budget)}
+    text = [f"{name:18} {value}" for name, value in lines.items() if value]
+    return "\n".join(text + [f"warning: {warning}" for warning in budget.warnings])
+
+
+def _work(budget: Budget) -> dict[str, str]:
     cost, machine, run = budget.cost, budget.machine, budget.run
     rows, columns = cost.lengths.grid
     kept, again = (cost.operations(checkpointing=mode) / TERA for mode in (False, True))
-    lines = {
+    return {
         "preset": cost.preset,
         "machine": f"{machine.gpus} x {machine.memory:g} GB, {LAUNCHES[machine.sharding]}, {machine.spare:.0%} left "
         "spare",
@@ -55,25 +61,36 @@ def describe(budget: Budget) -> str:
         "operations": f"{kept:.2f} TFLOP a sample (forward {cost.forward / TERA:.2f}, SAM's encoder "
         f"{cost.sam_encoder / TERA:.2f}), {again:.2f} with checkpointing",
         "operations a step": f"{budget.operations * run.global_batch / TERA:.0f} TFLOP for {run.global_batch} samples",
-        "weights": f"{_gb(budget.held.weights)} a GPU",
-        "gradients": f"{_gb(budget.held.gradients)} a GPU",
-        "optimizer": f"{_gb(budget.held.optimizer)} a GPU",
-        "buffers": f"{_gb(budget.held.buffers)} a GPU, for weights or gradients on their way",
-        "activations": _activations(cost.kept),
-        "  checkpointed": _activations(cost.checkpointed),
-        "one sample": f"{_gb(budget.one)} a GPU in all",
-        "largest batch": f"{budget.largest_checkpointed} a GPU with checkpointing, {budget.largest_kept} without",
         "steps": f"{budget.steps} ({budget.seen:.0f} samples)",
         "time": f"{budget.hours:.1f} h of training steps at {machine.mfu:.0%} of {machine.tflops:g} TFLOP/s",
-        "host memory": f"{_gb(budget.loading)} where {min(machine.gpus, machine.node)} processes load the model, "
-        f"{_gb(budget.writing)} to write it",
+    }
+
+
+def _training_memory(budget: Budget) -> dict[str, str]:
+    held = budget.held
+    return {
+        "weights": f"{_gb(held.weights)} a GPU",
+        "gradients": f"{_gb(held.gradients)} a GPU",
+        "optimizer": f"{_gb(held.optimizer)} a GPU",
+        "buffers": f"{_gb(held.buffers)} a GPU, for weights or gradients on their way" if held.buffers else "",
+        "activations": _activations(budget.cost.kept),
+        "  checkpointed": _activations(budget.cost.checkpointed),
+        "one sample": f"{_gb(budget.one)} a GPU in all",
+        "largest batch": f"{budget.largest_checkpointed} a GPU with checkpointing, {budget.largest_kept} without",
+    }
+
+
+def _other_memory(budget: Budget) -> dict[str, str]:
+    machine, run = budget.machine, budget.run
+    processes = min(machine.gpus, machine.node)
+    several = f"in {processes} processes of a computer" if processes > 1 else "in one process"
+    batch = f"{run.evaluated} images, {run.paths} answers and {run.paths * run.perturbations} masks each"
+    return {
+        "host memory": f"{_gb(budget.loading)} to load the model {several}, {_gb(budget.written)} to write it",
         "KV cache": f"{_gb(budget.cache)} for {run.paths} answers to an image, in float32",
-        "evaluation": "" if budget.evaluation is None else f"{_gb(budget.evaluation)} for a batch of {run.evaluated} "
-        f"images, {run.paths} answers and {run.paths * run.perturbations} masks each, in float32",
+        "evaluation": f"{_gb(budget.evaluation)} for a batch of {batch}, in float32" if budget.evaluation else "",
         "SAM embeddings": f"{_gb(budget.embeddings)} on disk for {run.images} images",
     }
-    text = [f"{name:18} {value}" for name, value in lines.items() if value]
-    return "\n".join(text + [f"warning: {warning}" for warning in budget.warnings])
 
 
 HEAD = (
@@ -98,8 +115,10 @@ def table(budgets: Sequence[Budget], fits: Sequence[Sequence[str]]) -> str:
         budgets: for one machine and run.
         fits: for each the machines of :func:`sim4seg.plan.fits.fits_on`.
     """
-    lines = [HEAD, ("---",) * len(HEAD), *(_row(*each) for each in zip(budgets, fits, strict=True))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines).replace("| --- ", "|---").replace("--- |", "---|")
+    head, *rows = (
+        f"| {' | '.join(cells)} |" for cells in (HEAD, *(_row(*each) for each in zip(budgets, fits, strict=True)))
+    )
+    return "\n".join([head, "|" + "---|" * len(HEAD), *rows])
 
 
 def _row(budget: Budget, fits: Sequence[str]) -> tuple[str, ...]:
