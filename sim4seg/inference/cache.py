@@ -29,6 +29,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         self.lazy_initialization(filled.keys, filled.values)
         self.keys, self.values = filled.keys, filled.values
         self.room = max(1, room)
+        self.expected = filled.keys.shape[-2] + self.room
         self.buffers: tuple[Tensor, Tensor] | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -36,7 +37,8 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         held = self.keys.shape[-2]
         total = held + key_states.shape[-2]
         if self.buffers is None or total > self.buffers[0].shape[-2]:
-            self.buffers = _with_room(self.keys, total + self.room), _with_room(self.values, total + self.room)
+            length = self.expected if total <= self.expected else total + self.room
+            self.buffers = _with_room(self.keys, length), _with_room(self.values, length)
         for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[..., held:total, :] = new
         self.keys, self.values = (buffer[..., :total, :] for buffer in self.buffers)

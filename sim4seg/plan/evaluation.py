@@ -21,8 +21,9 @@ def evaluation_bytes(cost: Cost, images: int, paths: int, perturbations: int) ->
     """
     model = on_meta(cost.preset).eval()
     model.lvlm.set_attn_implementation(ATTENTION)
-    # A cache is made anew, with room for a whole answer, each time that answers of the batch have ended.
-    cache = cost.cache_a_token * (cost.lengths.total + cost.lengths.answer) * images * paths
+    # When answers end the cache is made anew for the others, one layer after the other.
+    layers: int = model.config.lvlm_config.text_config.num_hidden_layers
+    cache = cost.cache_a_token * cost.lengths.total * images * paths * (layers + 1) // layers
     with torch.no_grad(), positions_follow(model):
         most = max(_reading(model, cost, images), cache, _masks(model, images, paths * perturbations))
     return SAVED * cost.parameters + most

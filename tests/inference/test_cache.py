@@ -56,7 +56,7 @@ def test_tokens_are_written_in_place_while_there_is_room():
     roomy = filled()
     make_room(roomy, 3)
     places = set()
-    for _ in range(4):
+    for _ in range(3):
         keys, _ = roomy.update(torch.randn(3, 2, 1, 5), torch.randn(3, 2, 1, 6), 0)
         places.add(keys.data_ptr())
     assert len(places) == 1
@@ -69,6 +69,15 @@ def test_layers_of_other_kinds_stay():
     assert [type(layer) for layer in plain.layers] == [RoomyLayer, DynamicSlidingWindowLayer]
 
 
+def test_room_is_for_one_answer_however_often_rows_end():
+    roomy = filled()
+    make_room(roomy, 5)
+    for rows in (3, 2, 1):
+        roomy.batch_select_indices(torch.arange(rows))
+        roomy.update(torch.randn(rows, 2, 1, 5), torch.randn(rows, 2, 1, 6), 0)
+        assert roomy.layers[0].buffers[0].shape[-2] == 4 + 5
+
+
 @pytest.mark.parametrize("length", [1, 7])
 def test_running_out_of_room_costs_a_copy_and_nothing_else(length, monkeypatch):
     made = []
@@ -76,7 +85,7 @@ def test_running_out_of_room_costs_a_copy_and_nothing_else(length, monkeypatch):
     monkeypatch.setattr(cache, "_with_room", lambda *given: made.append(given) or original(*given))
     roomy = filled()
     make_room(roomy, length)
-    for _ in range(3 * (length + 1)):
+    for _ in range(3 * length + 2):
         roomy.update(torch.randn(3, 2, 1, 5), torch.randn(3, 2, 1, 6), 0)
     assert len(made) == 2 * 3
-    assert roomy.get_seq_length() == 4 + 3 * (length + 1)
+    assert roomy.get_seq_length() == 4 + 3 * length + 2
