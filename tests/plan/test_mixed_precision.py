@@ -40,13 +40,19 @@ CALLS = {
 
 @pytest.fixture
 def cuda_autocast():
-    """What ``torch.autocast("cuda")`` sets; it would refuse where there is no GPU."""
-    before = torch.get_autocast_dtype("cuda")
+    """What ``torch.autocast("cuda")`` sets; it would refuse where there is no GPU.
+
+    Without deterministic kernels, which another test may have asked for: with them, interpolation is put together from
+    other operations.
+    """
+    before, deterministic = torch.get_autocast_dtype("cuda"), torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
     torch.set_autocast_enabled("cuda", True)
     torch.set_autocast_dtype("cuda", torch.bfloat16)
     yield
     torch.set_autocast_enabled("cuda", False)
     torch.set_autocast_dtype("cuda", before)
+    torch.use_deterministic_algorithms(deterministic)
 
 
 @pytest.mark.parametrize("held", [torch.bfloat16, torch.float32])
