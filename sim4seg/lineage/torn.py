@@ -97,11 +97,13 @@ def _keep(folder: Path) -> None:
     kept, lock = folder / KEPT, folder / LOCK
     try:
         text = lock.read_text(encoding="utf-8")
+        # Mostly it is there already, and reading it as YAML is the costly part.
+        if not kept.parent.is_dir() or (kept.is_file() and kept.read_text(encoding="utf-8") == text):
+            return
         _check_lock(text)
     except (FileNotFoundError, ValueError):
         return
-    if kept.parent.is_dir() and not (kept.is_file() and kept.read_text(encoding="utf-8") == text):
-        write_text(kept, text)
+    write_text(kept, text)
 
 
 def _remove(file: Path) -> str:

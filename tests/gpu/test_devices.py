@@ -14,7 +14,6 @@ from sim4seg.model.presets import build
 from sim4seg.training.processes import Processes
 from sim4seg.training.whole_step import WholeStep
 from tests.gpu.pretend import FAR, Far, PretendGpu, moved, to_gpu
-from tests.model.conftest import tokenizer  # noqa: F401
 
 OURS = LossWeights(region=0.5, iou=0.1, align=1.0, attend=0.5, conclusion=5.0)
 PAPERS = LossWeights()
@@ -38,7 +37,7 @@ CASES = [("tiny", OURS), ("paper-small", PAPERS), ("llava-1.5-small", PAPERS), (
 
 
 @pytest.mark.parametrize(("preset", "loss"), CASES, ids=[name for name, _ in CASES])
-def test_the_loss(tokenizer, preset, loss):  # noqa: F811
+def test_the_loss(tokenizer, preset, loss):
     model, processor = build(preset, tokenizer, Region(), loss, seed=0)
     model.language_model.set_attn_implementation("eager")
     model.lvlm.set_attn_implementation("eager")
@@ -53,7 +52,7 @@ def test_the_loss(tokenizer, preset, loss):  # noqa: F811
         torch.testing.assert_close(part.inner, here.parts[name])
 
 
-def test_what_a_step_of_several_passes_adds(tokenizer):  # noqa: F811
+def test_what_a_step_of_several_passes_adds(tokenizer):
     """Its words and texts are gathered before the batch is moved."""
     model, processor = build("tiny", tokenizer, Region(), OURS, seed=0)
     batch = {**batch_of(processor), "conclusion": torch.zeros(2, 1)}
@@ -66,7 +65,7 @@ def test_what_a_step_of_several_passes_adds(tokenizer):  # noqa: F811
 
 
 @pytest.mark.parametrize("preset", [name for name, _ in CASES])
-def test_answers(tokenizer, preset):  # noqa: F811
+def test_answers(tokenizer, preset):
     model, processor = build(preset, tokenizer, Region(), PAPERS, seed=0)
     model.lvlm.set_attn_implementation("eager")
 

@@ -17,7 +17,7 @@ from sim4seg.plan.cost import cost_of
 from sim4seg.plan.dry_run import FUSED, Lengths, make_batch, run_step
 from sim4seg.plan.evaluation import evaluation_bytes
 from sim4seg.training.lora import add_lora
-from tests.model.conftest import QUESTION, built, tokenizer  # noqa: F401
+from tests.model.conftest import QUESTION
 
 PAPER = LossWeights(region=0, iou=0, align=0, attend=0, conclusion=1)
 GRIDS = {"paper-small": (4, 4), "qwen2.5-vl-small": (3, 5)}
@@ -25,7 +25,7 @@ HELD = {"float32": (torch.float32, False), "autocast": (torch.float32, True), "b
 """What frozen weights are held in, and whether autocast to bfloat16 is on."""
 
 
-def both(name, tokenizer, frozen=torch.float32):  # noqa: F811
+def both(name, tokenizer, frozen=torch.float32):
     """The same model with weights and without, and the lengths of its samples."""
     real, processor = build(name, tokenizer, Region(), PAPER, seed=0)
     words = Vocabulary.of(tokenizer, processor.frames.image_token)
@@ -76,7 +76,7 @@ def measured(model, batch, checkpointing, autocast=False):
 @pytest.mark.parametrize("held", HELD)
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
 @pytest.mark.parametrize("name", GRIDS)
-def test_memory_and_operations_agree_with_a_real_step(name, checkpointing, held, tokenizer):  # noqa: F811
+def test_memory_and_operations_agree_with_a_real_step(name, checkpointing, held, tokenizer):
     frozen, autocast = HELD[held]
     real, counted, lengths = both(name, tokenizer, frozen)
     step = run_step(counted, make_batch(counted, lengths, 3), checkpointing=checkpointing, autocast=autocast)
@@ -85,7 +85,7 @@ def test_memory_and_operations_agree_with_a_real_step(name, checkpointing, held,
     assert step.activations == pytest.approx(peak, rel=0.1)
 
 
-def test_operations_of_the_language_model_are_those_of_the_formula(tokenizer):  # noqa: F811
+def test_operations_of_the_language_model_are_those_of_the_formula(tokenizer):
     _, counted, lengths = both("paper-small", tokenizer)
     step = run_step(counted, make_batch(counted, lengths, 1), checkpointing=False)
     width, inner, layers, tokens = 64, 160, 2, lengths.total
@@ -98,7 +98,7 @@ def test_operations_of_the_language_model_are_those_of_the_formula(tokenizer):  
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
-def test_activations_of_any_batch_are_those_of_a_dry_run_of_it(checkpointing, tokenizer):  # noqa: F811
+def test_activations_of_any_batch_are_those_of_a_dry_run_of_it(checkpointing, tokenizer):
     _, counted, lengths = both("paper-small", tokenizer)
     peaks = {
         size: run_step(counted, make_batch(counted, lengths, size), checkpointing=checkpointing)
@@ -111,7 +111,7 @@ def test_activations_of_any_batch_are_those_of_a_dry_run_of_it(checkpointing, to
         assert found.largest(found.of(size) - 1) == size - 1
 
 
-def test_checkpointing_leaves_no_trace_in_the_next_step(tokenizer):  # noqa: F811
+def test_checkpointing_leaves_no_trace_in_the_next_step(tokenizer):
     _, counted, lengths = both("paper-small", tokenizer)
     before, _, after = (
         run_step(counted, make_batch(counted, lengths, 2), checkpointing=mode) for mode in (False, True, False)
@@ -119,7 +119,7 @@ def test_checkpointing_leaves_no_trace_in_the_next_step(tokenizer):  # noqa: F81
     assert after == before
 
 
-def test_the_cache_is_as_large_as_the_real_one(tokenizer):  # noqa: F811
+def test_the_cache_is_as_large_as_the_real_one(tokenizer):
     model, _ = build("qwen2.5-vl-small", tokenizer, Region(), PAPER, seed=0)
     with torch.no_grad():
         cache = model.language_model(input_ids=torch.ones(1, 30, dtype=torch.long), use_cache=True).past_key_values
@@ -128,7 +128,7 @@ def test_the_cache_is_as_large_as_the_real_one(tokenizer):  # noqa: F811
 
 
 @pytest.mark.parametrize(("name", "answer"), [("paper-small", 20), ("paper-small", 200), ("qwen2.5-vl-small", 20)])
-def test_an_evaluated_batch_takes_what_a_real_one_does(name, answer, tokenizer):  # noqa: F811
+def test_an_evaluated_batch_takes_what_a_real_one_does(name, answer, tokenizer):
     images = [np.random.default_rng(each).integers(0, 255, (56, 56, 3), dtype=np.uint8) for each in range(8)]
     model, processor = build(name, tokenizer, Region(), PAPER, seed=0)
     grid = processor.image_inputs(images)["vision_grid"]

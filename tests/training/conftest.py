@@ -6,6 +6,7 @@ from sim4seg.config import GenerateCot
 from sim4seg.cot.generate import generate_cot
 from tests.data.pictures import generic
 from tests.data.test_ingest import run
+from tests.model.conftest import tokenizer  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,12 @@ from sim4seg.model.frames import PLACES, pack_places, unpack_place
 from sim4seg.model.presets import build, preset_named
 from sim4seg.training.lora import add_lora
 from sim4seg.training.precision import check_precision, hold, take_trained
-from tests.model.conftest import tokenizer  # noqa: F401
 
 BF16 = Weights(dtype="bfloat16")
 
 
 @pytest.fixture
-def model_and_batch(tokenizer):  # noqa: F811
+def model_and_batch(tokenizer):
     made, processor = build("paper-small", tokenizer, Region(), LossWeights(), seed=3)
     add_lora(made, preset_named("paper-small").trained)
     rng = np.random.default_rng(1)
@@ -52,7 +51,7 @@ def test_trained_weights_stay_float32_and_take_small_steps(model, batch):
     after = model.get_parameter(name)
     assert not torch.equal(after, before[name]), "a step of 1e-6 is lost in bfloat16"
     assert (after - before[name]).abs().max() < 1e-5
-    assert torch.equal(after.bfloat16(), before[name].bfloat16()) or after.dtype == torch.float32
+    assert (after.bfloat16() == before[name].bfloat16()).float().mean() > 0.9, "nearly all of it would be rounded away"
 
 
 def test_losses_are_those_of_float32_weights_to_their_rounding(model, batch):
@@ -66,7 +65,7 @@ def test_losses_are_those_of_float32_weights_to_their_rounding(model, batch):
         assert losses[1][name] == pytest.approx(losses[0][name], rel=2e-2, abs=2e-3), name
 
 
-def test_frozen_weights_come_out_as_published(tokenizer, model):  # noqa: F811
+def test_frozen_weights_come_out_as_published(tokenizer, model):
     published = {name: value.clone() for name, value in model.state_dict().items()}
     hold(model, torch.bfloat16)
     with torch.no_grad():

@@ -1,0 +1,3 @@
+"""Words for the models that are built here."""
+
+from tests.model.conftest import tokenizer  # noqa: F401

@@ -1,0 +1,3 @@
+"""Small models and their words."""
+
+from tests.model.conftest import built, tokenizer  # noqa: F401
