@@ -22,7 +22,8 @@ from sim4seg.offline import silence
 
 silence()
 
-from sim4seg.config import Embed, load_params  # noqa: E402
+from sim4seg.config.embed import Embed  # noqa: E402
+from sim4seg.config.params import load_params  # noqa: E402
 from sim4seg.data.manifest import read_manifest, write_manifest  # noqa: E402
 from sim4seg.embeddings.embed import EmbedPaths, embed  # noqa: E402
 from sim4seg.embeddings.store import open_store  # noqa: E402

@@ -31,7 +31,8 @@ from infra.identities import ADMIN, secret_name  # noqa: E402
 from infra.local.service import Service  # noqa: E402
 from infra.local.stack import Stack, free_ports  # noqa: E402
 from infra.local.web import request  # noqa: E402
-from sim4seg.config import Register, load_params  # noqa: E402
+from sim4seg.config.params import load_params  # noqa: E402
+from sim4seg.config.register import Register  # noqa: E402
 from sim4seg.data.adapters import ADAPTERS  # noqa: E402
 from sim4seg.data.snapshot import snapshot_digest  # noqa: E402
 from sim4seg.data.sources import open_source  # noqa: E402

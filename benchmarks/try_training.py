@@ -25,7 +25,7 @@ from sim4seg.offline import silence
 
 silence()
 
-from sim4seg.config import Params, load_params  # noqa: E402
+from sim4seg.config.params import Params, load_params  # noqa: E402
 from sim4seg.data.manifest import read_manifest  # noqa: E402
 from sim4seg.data.shards import ShardReader  # noqa: E402
 from sim4seg.evaluation.answer import names_label, read_diagnosis  # noqa: E402

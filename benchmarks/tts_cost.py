@@ -25,7 +25,7 @@ from sim4seg.offline import silence
 
 silence()
 
-from sim4seg.config import LossWeights, Region  # noqa: E402
+from sim4seg.config.train import LossWeights, Region  # noqa: E402
 from sim4seg.inference.tts import answer_batch  # noqa: E402
 from sim4seg.model import load  # noqa: E402
 from sim4seg.model.presets import build  # noqa: E402

@@ -43,7 +43,7 @@ def pipeline(force: bool = False, promotion: bool = True) -> State[Any] | str:
 
 
 def _promote() -> State[Any] | str:
-    from sim4seg.config import load_params
+    from sim4seg.config.params import load_params
     from sim4seg.registry import promote
 
     try:

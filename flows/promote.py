@@ -36,7 +36,7 @@ from flows.notification import notify  # noqa: E402
 from flows.runs import find_runs  # noqa: E402
 from flows.step import Retries, failed, run_step  # noqa: E402
 from flows.workspace import workspace_tag  # noqa: E402
-from sim4seg.config import Params, load_params  # noqa: E402
+from sim4seg.config.params import Params, load_params  # noqa: E402
 from sim4seg.errors import Sim4SegError  # noqa: E402
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ from flows.recovery import RETRAIN, mark_dead_runs  # noqa: E402
 from flows.stage import Limits, run_stages  # noqa: E402
 from flows.step import REFUSED, Retries, StepFailed, failed, run_step  # noqa: E402
 from flows.workspace import FOLDER, hold, workspace_tag  # noqa: E402
-from sim4seg.config import Params, load_params  # noqa: E402
+from sim4seg.config.params import Params, load_params  # noqa: E402
 from sim4seg.data.snapshot import Snapshot, read_snapshot, snapshot_digest, write_snapshot  # noqa: E402
 from sim4seg.errors import GateRefused, Sim4SegError  # noqa: E402
 from sim4seg.lineage.dvc_project import default_remote  # noqa: E402

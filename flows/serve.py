@@ -24,7 +24,7 @@ from flows.prefect_home import configure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sim4seg.config import Retrain
+    from sim4seg.config.retrain import Retrain
 
 DEPLOYMENT = "scheduled"
 
@@ -81,7 +81,7 @@ def _deployments(given: argparse.Namespace) -> list[Any]:
 
     from flows import promote, retrain
     from flows.workspace import workspace_tag
-    from sim4seg.config import load_params
+    from sim4seg.config.params import load_params
 
     settings = load_params().retrain
     # A run that is due while another is at work would find nothing new: it is dropped, not queued.

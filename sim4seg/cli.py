@@ -156,7 +156,8 @@ def snapshot(
 
         AWS_ENDPOINT_URL=https://store.local sim4seg snapshot --source s3 --root s3://studies/m3ds
     """
-    from sim4seg.config import Fetch, load_params
+    from sim4seg.config.fetch import Fetch
+    from sim4seg.config.params import load_params
     from sim4seg.data.snapshot import write_snapshot
     from sim4seg.data.sources import open_source
 
@@ -223,7 +224,7 @@ def promote(
 
         sim4seg promote --version 4 --decline --why "the reasoning texts read badly"
     """
-    from sim4seg.config import load_params
+    from sim4seg.config.params import load_params
     from sim4seg.registry import decline as decline_version
     from sim4seg.registry import promote as promote_version
 
@@ -246,7 +247,7 @@ def rollback(
 
         sim4seg rollback 2 --why "worse on the new scanner"
     """
-    from sim4seg.config import load_params
+    from sim4seg.config.params import load_params
     from sim4seg.registry import rollback as roll_back
 
     print(roll_back(load_params().register_, version, why=why, who=who or None).message)
@@ -266,7 +267,7 @@ def history(
 
         sim4seg history --json
     """
-    from sim4seg.config import load_params
+    from sim4seg.config.params import load_params
     from sim4seg.registry import history as read_history
 
     entries = read_history(params=load_params().register_)

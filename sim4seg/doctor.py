@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sim4seg.config import Params, load_params
+from sim4seg.config.params import Params, load_params
 from sim4seg.data.snapshot import read_snapshot
 from sim4seg.errors import Sim4SegError
 

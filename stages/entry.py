@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from sim4seg.config import Params, load_params
+from sim4seg.config.params import Params, load_params
 from sim4seg.errors import Sim4SegError, explain_disk_full
 from sim4seg.offline import silence
 from sim4seg.parent import end_with_parent

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sim4seg.config import Params
+from sim4seg.config.params import Params
 from stages.entry import run
 
 

@@ -1,6 +1,6 @@
 """Stage train: a preset trained on the gated samples, best checkpoint by validation gIoU."""
 
-from sim4seg.config import Params
+from sim4seg.config.params import Params
 from sim4seg.training.launch import relaunch
 from stages.entry import run
 

@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from sim4seg.atomic import atomic_file
-from sim4seg.config import load_params
+from sim4seg.config.params import load_params
 
 FOLDER = Path(__file__).parent / "params"
 

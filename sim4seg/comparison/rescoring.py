@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sim4seg.config import Evaluate, Tts
+from sim4seg.config.evaluate import Evaluate, Tts
 from sim4seg.digest import digest_json
 from sim4seg.errors import DataError
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sim4seg.atomic import write_json
-from sim4seg.config import GenerateCot
+from sim4seg.config.generate_cot import GenerateCot
 from sim4seg.cot.critic import criticise
 from sim4seg.cot.measure import measure
 from sim4seg.cot.provider import CotCase, CotProvider, open_provider

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sim4seg.atomic import move_directory
-from sim4seg.config import Base, Fetch
+from sim4seg.config.base import Base
+from sim4seg.config.fetch import Fetch
 from sim4seg.data.snapshot import read_snapshot
 from sim4seg.data.sources import open_source
 from sim4seg.digest import digest_json

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sim4seg.atomic import atomic_directory, write_json
-from sim4seg.config import Base, Ingest
+from sim4seg.config.base import Base
+from sim4seg.config.ingest import Ingest
 from sim4seg.data.adapters import ADAPTERS, Adapter, ReadLog, find_adapters
 from sim4seg.data.duplicates import Groups, near_pairs, perceptual_hash
 from sim4seg.data.images import decode_image, encode_png, stored_size

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sim4seg.config import SplitShares
+from sim4seg.config.ingest import SplitShares
 from sim4seg.data.sample import SPLITS, Split
 from sim4seg.digest import digest_bytes
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sim4seg.atomic import atomic_file, move_directory, write_json
-from sim4seg.config import Embed
+from sim4seg.config.embed import Embed
 from sim4seg.data.manifest import read_manifest
 from sim4seg.data.shards import ShardReader
 from sim4seg.device import best_device

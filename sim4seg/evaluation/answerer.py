@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sim4seg.config import Evaluate
+from sim4seg.config.evaluate import Evaluate
 
 if TYPE_CHECKING:
     from sim4seg.inference.tts import Candidate

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import sim4seg
 from sim4seg.atomic import write_json, write_text
-from sim4seg.config import Evaluate
+from sim4seg.config.evaluate import Evaluate
 from sim4seg.digest import digest_bytes, digest_directory, digest_file, digest_json
 from sim4seg.embeddings.index import INDEX
 from sim4seg.errors import DataError

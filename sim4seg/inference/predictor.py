@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sim4seg.config import Evaluate, Ingest
+from sim4seg.config.evaluate import Evaluate
+from sim4seg.config.ingest import Ingest
 from sim4seg.data.images import decode_image
 from sim4seg.errors import ModelError, Sim4SegError
 from sim4seg.evaluation.answer import normalise, read_diagnosis

@@ -25,7 +25,7 @@ def open_version(given: str, workspace: Path) -> Evidence:
         RegistryError: there is none.
     """
     if given.isdecimal():
-        from sim4seg.config import load_params
+        from sim4seg.config.params import load_params
 
         given = f"models:/{load_params(workspace / 'params.yaml').register_.name}/{given}"
     return read_evidence(given, workspace)

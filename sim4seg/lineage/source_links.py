@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sim4seg.atomic import write_text
-from sim4seg.config import Base, Fetch
+from sim4seg.config.base import Base
+from sim4seg.config.fetch import Fetch
 from sim4seg.data.snapshot import Entry, S3Entry, Snapshot, read_snapshot
 from sim4seg.data.sources import open_source
 from sim4seg.digest import digest_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import great_expectations.expectations as gxe
 import pandas as pd
 
-from sim4seg.config import GateCot
+from sim4seg.config.gate_cot import GateCot
 from sim4seg.quality.gate import Check
 
 ACCEPTED = "accepted"

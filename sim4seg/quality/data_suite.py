@@ -5,7 +5,7 @@ from __future__ import annotations
 import great_expectations.expectations as gxe
 import pandas as pd
 
-from sim4seg.config import GateData
+from sim4seg.config.gate_data import GateData
 from sim4seg.data.questions import load_vocabulary, vocabulary_keys
 from sim4seg.data.sample import MODALITIES, SPLITS
 from sim4seg.errors import ConfigError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim4seg.comparison.differences import COVERAGE, FIGURES, Comparison, Difference
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError
 from sim4seg.registry import evidence, rules
 from sim4seg.registry.contest import contest

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sim4seg.comparison.differences import Comparison, compare
 from sim4seg.comparison.pairs import pair
-from sim4seg.config import load_params
+from sim4seg.config.params import load_params
 from sim4seg.registry.evidence import SPLITS, read_table, recorded
 from sim4seg.registry.rules import MODE
 from sim4seg.registry.store import Store, held

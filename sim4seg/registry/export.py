@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.digest import digest_bytes, digest_directory, digest_file
 from sim4seg.errors import RegistryError, Sim4SegError
 from sim4seg.registry.evidence import recorded

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.registry.assessment import chosen
 from sim4seg.registry.store import Store, is_missing
 from sim4seg.registry.tags import DECISION, MODEL_DIGEST, SNAPSHOT_DIGEST

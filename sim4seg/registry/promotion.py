@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim4seg.atomic import write_json
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.errors import NotPromoted, RegistryError
 from sim4seg.registry import journal
 from sim4seg.registry.assessment import Assessment, assess_version, chosen

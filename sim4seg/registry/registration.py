@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sim4seg.atomic import write_json
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.data.snapshot import read_snapshot, snapshot_digest
 from sim4seg.digest import digest_directory, digest_file, digest_json
 from sim4seg.errors import RegistryError

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sim4seg.comparison.differences import FIGURES, Comparison
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError
 from sim4seg.registry.tags import CHANGES, NONE
 

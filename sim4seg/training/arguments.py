@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
-from sim4seg.config import Train
+from sim4seg.config.train import Train
 from sim4seg.training.order import SampleOrder, Share
 
 LOG_EVERY = 10

@@ -78,7 +78,7 @@ class SampleOrder:
         datasets: sub-dataset of each sample.
         lengths: length of each sample's text, in any unit.
         seed: decides everything.
-        sampling: see :class:`sim4seg.config.Train`.
+        sampling: see :class:`sim4seg.config.train.Train`.
         step: samples of a step.
         steps: steps of an epoch; 0 = as many as there are samples for.
         by_length: sort within groups of :data:`STEPS_GROUPED` steps.

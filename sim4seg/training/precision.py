@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sim4seg.config import Train
+from sim4seg.config.train import Train
 from sim4seg.errors import ConfigError
 from sim4seg.training.arguments import wants_bf16
 

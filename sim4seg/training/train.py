@@ -16,7 +16,7 @@ from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from sim4seg.atomic import atomic_directory, write_json, write_text
-from sim4seg.config import Train
+from sim4seg.config.train import Train
 from sim4seg.data.manifest import read_manifest
 from sim4seg.digest import digest_directory, digest_file, digest_json
 from sim4seg.embeddings.index import INDEX

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import disk, ellipse, polygon
 
-from sim4seg.config import GenerateCot
+from sim4seg.config.generate_cot import GenerateCot
 from sim4seg.cot.critic import criticise
 from sim4seg.cot.generate import generate_cot
 from sim4seg.cot.measure import measure

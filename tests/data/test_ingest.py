@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sim4seg.config import Base, Fetch, Ingest, PhantomCounts
+from sim4seg.config.base import Base
+from sim4seg.config.fetch import Fetch, PhantomCounts
+from sim4seg.config.ingest import Ingest
 from sim4seg.data.fetch import fetch
 from sim4seg.data.ingest import IngestPaths, ingest
 from sim4seg.data.manifest import read_manifest
@@ -260,7 +262,9 @@ def test_snapshot_and_parameters_must_agree(tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from sim4seg.config import Base, Fetch, Ingest, PhantomCounts
+from sim4seg.config.base import Base
+from sim4seg.config.fetch import Fetch, PhantomCounts
+from sim4seg.config.ingest import Ingest
 from sim4seg.data.fetch import fetch
 from sim4seg.data.ingest import IngestPaths, ingest
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from sim4seg.config import Base, Fetch
+from sim4seg.config.base import Base
+from sim4seg.config.fetch import Fetch
 from sim4seg.data.fetch import fetch
 from sim4seg.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from sim4seg.data.sources import open_source
@@ -282,7 +283,8 @@ def test_a_store_that_fails_now_and_then(store, server, tmp_path, monkeypatch, k
 CHILD = """
 import sys
 from pathlib import Path
-from sim4seg.config import Base, Fetch
+from sim4seg.config.base import Base
+from sim4seg.config.fetch import Fetch
 from sim4seg.data.fetch import fetch
 root = Path(sys.argv[1])
 fetch(Base(), Fetch(source="s3", root=sys.argv[2]), snapshot=root / "s.json", out=root / "raw", work=root / "work")

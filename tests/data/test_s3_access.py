@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sim4seg.config import Base, Fetch
+from sim4seg.config.base import Base
+from sim4seg.config.fetch import Fetch
 from sim4seg.data.fetch import fetch
 from sim4seg.data.snapshot import write_snapshot
 from sim4seg.data.sources import open_source

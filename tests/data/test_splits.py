@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim4seg.config import SplitShares
+from sim4seg.config.ingest import SplitShares
 from sim4seg.data.duplicates import Groups, near_pairs, perceptual_hash
 from sim4seg.data.splits import SplitRow, assign_splits
 from tests.data.pictures import texture

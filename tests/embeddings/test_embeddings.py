@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sim4seg.config import Embed, Train
+from sim4seg.config.embed import Embed
+from sim4seg.config.train import Train
 from sim4seg.data.manifest import read_manifest
 from sim4seg.data.shards import ShardReader
 from sim4seg.digest import digest_directory

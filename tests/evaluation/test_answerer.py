@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sim4seg.config import Evaluate, Tts
+from sim4seg.config.evaluate import Evaluate, Tts
 from sim4seg.evaluation.answerer import ModelAnswerer
 from sim4seg.evaluation.batches import BatchStore
 from sim4seg.evaluation.cases import read_cases

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim4seg.config import Evaluate, Tts
+from sim4seg.config.evaluate import Evaluate, Tts
 from sim4seg.errors import DataError
 from sim4seg.evaluation.batches import BatchStore
 from sim4seg.evaluation.cases import MODES, read_cases

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sim4seg.config import LossWeights, Region
+from sim4seg.config.train import LossWeights, Region
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model.presets import build
 from sim4seg.training.processes import Processes

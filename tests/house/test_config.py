@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sim4seg.config import Params, load_params
+from sim4seg.config.params import Params, load_params
 from sim4seg.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from sim4seg.config import LossWeights, Region
+from sim4seg.config.train import LossWeights, Region
 from sim4seg.errors import ModelError
 from sim4seg.inference import decoding
 from sim4seg.inference.tts import answer_batch

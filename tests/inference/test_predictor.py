@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sim4seg.config import Evaluate, Ingest
+from sim4seg.config.evaluate import Evaluate
+from sim4seg.config.ingest import Ingest
 from sim4seg.errors import ModelError, Sim4SegError
 from sim4seg.inference.predictor import Predictor, confidence
 from sim4seg.inference.tts import Candidate

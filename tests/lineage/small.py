@@ -73,7 +73,8 @@ def number(*names):
     return hashlib.sha256(b"".join(Path(name).read_bytes() for name in names)).digest()[0] / 255
 
 def fetch():
-    from sim4seg.config import Base, Fetch
+    from sim4seg.config.base import Base
+    from sim4seg.config.fetch import Fetch
     from sim4seg.data.fetch import fetch
     given = Fetch(**params["fetch"])
     fetch(Base(), given, snapshot=Path("source.snapshot.json"), out=Path("data/raw"), work=Path("work"))
@@ -112,7 +113,7 @@ def evaluate():
     write("reports/metrics.json", {"single": {"mean": scores}, "baselines": {}})
 
 def register():
-    from sim4seg.config import Register
+    from sim4seg.config.register import Register
     from sim4seg.registry import register_model
     register_model(Register(), model_dir=Path("models/sim4seg"), out=Path("reports/register.json"))
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sim4seg.config import LossWeights, Region
+from sim4seg.config.train import LossWeights, Region
 from sim4seg.model.presets import build
 from sim4seg.model.tokenizer import load_tokenizer, train_tokenizer
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import CLIPImageProcessor, LlavaConfig, LlavaNextConfig, PixtralVisionConfig
 
-from sim4seg.config import LossWeights, Region
+from sim4seg.config.train import LossWeights, Region
 from sim4seg.errors import ModelError
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model import load, rvls2m

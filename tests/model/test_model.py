@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sim4seg.config import LossWeights, Region
+from sim4seg.config.train import LossWeights, Region
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.inference.tts import answer_batch, choose
 from sim4seg.model import load

@@ -13,7 +13,8 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from sim4seg.config import LossWeights, PresetName, Region, Train, Weights, load_params
+from sim4seg.config.params import load_params
+from sim4seg.config.train import LossWeights, PresetName, Region, Train, Weights
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.model.presets import PRESETS, build, catalogue, llava, on_meta, prepare
 from sim4seg.plan.cost import token_grid

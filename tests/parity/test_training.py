@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim4seg.config import LossWeights
+from sim4seg.config.train import LossWeights
 from sim4seg.evaluation.metrics import cumulative_iou, generalised_iou, overlap
 from sim4seg.model.losses import bce_loss, dice_loss
 from tests.model.conftest import ANSWER, QUESTION

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from sim4seg.config import PhantomCounts
+from sim4seg.config.fetch import PhantomCounts
 from sim4seg.data.adapters import ADAPTERS
 from sim4seg.data.phantoms import KEYS, paint_case, paint_dataset
 from sim4seg.data.sample import SPLITS, PhantomCase

@@ -8,7 +8,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from sim4seg.config import LossWeights, Region
+from sim4seg.config.train import LossWeights, Region
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model.presets import build, on_meta
 from sim4seg.model.presets.preset import Vocabulary

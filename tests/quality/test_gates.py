@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim4seg.config import GateCot, GateData
+from sim4seg.config.gate_cot import GateCot
+from sim4seg.config.gate_data import GateData
 from sim4seg.data.manifest import SCHEMA, write_manifest
 from sim4seg.errors import DataError, GateRefused
 from sim4seg.quality.cot_suite import cot_suite

@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from sim4seg.config import LossWeights, Region
+from sim4seg.config.train import LossWeights, Region
 from sim4seg.model.presets import build
 from sim4seg.model.tokenizer import load_tokenizer, train_tokenizer
 from sim4seg.offline import silence

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.digest import digest_directory
 from sim4seg.errors import RegistryError, Unreachable
 from sim4seg.registry import history, promote, resolve, rollback
@@ -18,7 +18,7 @@ from tests.data.test_s3 import free_port, server, store  # noqa: F401
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.registry import promote
 from sim4seg.storage import bundle
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError
 from sim4seg.registry import decline, history, promote, resolve, rollback
 from sim4seg.registry.store import Store
@@ -22,7 +22,7 @@ NURSERY = """
 import os, signal, sys
 from pathlib import Path
 import mlflow, mlflow.artifacts, mlflow.tracking, sqlalchemy  # once, for all the children
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.registry import journal, promote
 from sim4seg.registry.store import Store
 

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError, Unreachable
 from sim4seg.registry import promote, resolve
 from tests.data.test_s3 import free_port

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sim4seg.config import Floors, Register
+from sim4seg.config.register import Floors, Register
 from sim4seg.data.snapshot import Snapshot, snapshot_digest
 from sim4seg.digest import digest_directory, digest_file
 from sim4seg.errors import RegistryError

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from sim4seg.config import Register
+from sim4seg.config.register import Register
 from sim4seg.digest import digest_directory
 from sim4seg.errors import NotPromoted
 from sim4seg.registry import assess, decision, history, promote, resolve, rollback

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim4seg.config import Evaluate, Register
+from sim4seg.config.evaluate import Evaluate
+from sim4seg.config.register import Register
 from sim4seg.data.shards import ShardWriter
 from sim4seg.data.snapshot import Snapshot, read_snapshot, snapshot_digest
 from sim4seg.errors import DataError, NotPromoted, RegistryError

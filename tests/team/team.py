@@ -49,7 +49,8 @@ def images(folder: Path) -> list[Path]:
 
 def _paint(root: Path) -> None:
     """Phantoms of one sub-dataset, as `fetch` would write them."""
-    from sim4seg.config import Base, PhantomCounts
+    from sim4seg.config.base import Base
+    from sim4seg.config.fetch import PhantomCounts
     from sim4seg.data.sources.phantoms import PhantomSource
 
     source = PhantomSource(Base(seed=17, workers=1), PhantomCounts(train=24, val=4, test=8, size=96))

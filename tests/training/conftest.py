@@ -2,7 +2,7 @@
 
 import pytest
 
-from sim4seg.config import GenerateCot
+from sim4seg.config.generate_cot import GenerateCot
 from sim4seg.cot.generate import generate_cot
 from tests.data.pictures import generic
 from tests.data.test_ingest import run

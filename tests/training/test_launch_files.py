@@ -16,7 +16,8 @@ from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from accelerate.utils.fsdp_utils import fsdp2_prepare_auto_wrap_policy
 from transformers.integrations.deepspeed import HfTrainerDeepSpeedConfig
 
-from sim4seg.config import Train, load_params
+from sim4seg.config.params import load_params
+from sim4seg.config.train import Train
 from sim4seg.errors import ConfigError
 from sim4seg.model.presets import on_meta
 from sim4seg.training.arguments import training_arguments

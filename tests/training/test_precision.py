@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sim4seg.config import LossWeights, Region, Train, Weights
+from sim4seg.config.train import LossWeights, Region, Train, Weights
 from sim4seg.errors import ConfigError
 from sim4seg.model.frames import PLACES, pack_places, unpack_place
 from sim4seg.model.presets import build, preset_named

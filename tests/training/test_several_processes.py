@@ -18,7 +18,8 @@ import json, os, sys
 from pathlib import Path
 from sim4seg.offline import silence
 silence()
-from sim4seg.config import LossWeights, Params, Train
+from sim4seg.config.params import Params
+from sim4seg.config.train import LossWeights, Train
 from sim4seg.training import arguments
 from sim4seg.training.train import TrainPaths, train
 from stages.entry import run

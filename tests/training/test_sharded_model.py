@@ -12,7 +12,7 @@ from pathlib import Path
 import torch, yaml
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from sim4seg.config import LossWeights, Train
+from sim4seg.config.train import LossWeights, Train
 from sim4seg.data.manifest import read_manifest
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.processes import Processes, this_process

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim4seg.config import Train
+from sim4seg.config.train import Train
 from sim4seg.errors import ConfigError, DataError, ModelError
 from sim4seg.training.checkpoints import check_origin, write_origin
 from sim4seg.training.order import ProcessBatches, SampleOrder, Share

@@ -17,7 +17,7 @@ import torch
 from typer.testing import CliRunner
 
 from sim4seg.cli import app
-from sim4seg.config import Train, Weights
+from sim4seg.config.train import Train, Weights
 from sim4seg.data.manifest import read_manifest, write_manifest
 from sim4seg.digest import digest_directory
 from sim4seg.errors import ConfigError, DataError
@@ -35,7 +35,7 @@ from pathlib import Path
 from torch.nn.modules.module import register_module_forward_pre_hook
 from sim4seg.offline import silence
 silence()
-from sim4seg.config import Train
+from sim4seg.config.train import Train
 from sim4seg.training.train import TrainPaths, train
 data, out, changes = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 paths = TrainPaths(data / "out/shards", data / "cot.parquet", data / "out/tokenizer", out / "model", out / "train.json",

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from sim4seg.cli import app
-from sim4seg.config import LossWeights, Region
+from sim4seg.config.train import LossWeights, Region
 from sim4seg.errors import ModelError
 from sim4seg.model import load
 from sim4seg.model.presets import build

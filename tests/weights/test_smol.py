@@ -12,7 +12,7 @@ import torch
 from gguf import GGUFWriter
 from transformers import LlamaForCausalLM
 
-from sim4seg.config import LossWeights, Train, Weights
+from sim4seg.config.train import LossWeights, Train, Weights
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig

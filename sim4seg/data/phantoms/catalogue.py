@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim4seg.config import PhantomCounts
+from sim4seg.config.fetch import PhantomCounts
 from sim4seg.data.phantoms import chest, colon, fundus, skin, ultrasound, xray
 from sim4seg.data.phantoms.canvas import Field, Painting
 from sim4seg.data.sample import SPLITS, PhantomCase, PhantomStructure, Split

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from sim4seg.config import Base, Fetch
+from sim4seg.config.base import Base
+from sim4seg.config.fetch import Fetch
 from sim4seg.data.snapshot import Snapshot
 from sim4seg.data.sources.local import LocalSource
 from sim4seg.data.sources.phantoms import PhantomSource

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from sim4seg.atomic import atomic_directory
-from sim4seg.config import Base, PhantomCounts
+from sim4seg.config.base import Base
+from sim4seg.config.fetch import PhantomCounts
 from sim4seg.data.adapters import ADAPTERS, WritableAdapter
 from sim4seg.data.phantoms import paint_dataset
 from sim4seg.data.progress import with_progress

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from sim4seg.config import LossWeights, Region, Train, Weights
+from sim4seg.config.train import LossWeights, Region, Train, Weights
 from sim4seg.errors import ConfigError
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets.catalogue import PRESETS

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
 
-from sim4seg.config import Train, Weights
+from sim4seg.config.train import Train, Weights
 from sim4seg.digest import digest_directory, digest_file
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.model.configuration import Sim4SegConfig

@@ -1,0 +1,12 @@
+"""Section ``generate_cot``: reasoning texts."""
+
+from __future__ import annotations
+
+from sim4seg.config.section import Positive, Section
+
+
+class GenerateCot(Section):
+    """Reasoning texts."""
+
+    provider: str = "template"
+    max_attempts: Positive = 3
