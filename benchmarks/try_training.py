@@ -26,9 +26,9 @@ from sim4seg.offline import silence
 silence()
 
 from sim4seg.config.params import Params, load_params  # noqa: E402
+from sim4seg.cot.diagnosis import names_label, read_diagnosis  # noqa: E402
 from sim4seg.data.manifest import read_manifest  # noqa: E402
 from sim4seg.data.shards import ShardReader  # noqa: E402
-from sim4seg.evaluation.answer import names_label, read_diagnosis  # noqa: E402
 from sim4seg.evaluation.metrics import overlap  # noqa: E402
 from sim4seg.inference import tts  # noqa: E402
 from sim4seg.model import load  # noqa: E402

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.workspace import FOLDER
 from sim4seg.errors import Sim4SegError, Unreachable
-from sim4seg.lineage.git import GitError, git
+from sim4seg.git import GitError, git
 from sim4seg.lineage.worktree import add_worktree, remove_worktree
 
 COMMITTED = ("source.snapshot.json", "dvc.lock", "reports")

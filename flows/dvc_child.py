@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sim4seg.lineage.torn import mend_torn
-from sim4seg.parent import end_with_parent
+from sim4seg.lineage.dvc_recovery import mend_torn
+from sim4seg.parent_death import end_with_parent
 
 if __name__ == "__main__":
     end_with_parent()

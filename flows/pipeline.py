@@ -21,10 +21,10 @@ from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Failed  # noqa: E402
 
 from flows.dvc_runner import DvcRunner  # noqa: E402
-from flows.graph import read_graph  # noqa: E402
 from flows.stage import run_stages  # noqa: E402
 from flows.step import REFUSED, StepFailed  # noqa: E402
 from sim4seg.errors import GateRefused, Sim4SegError  # noqa: E402
+from sim4seg.lineage.dvc_graph import read_graph  # noqa: E402
 
 RESULTS = Path("reports/results.md")
 

@@ -32,8 +32,8 @@ from prefect.input import RunInput  # noqa: E402
 from prefect.states import Completed  # noqa: E402
 from pydantic import Field  # noqa: E402
 
+from flows.flow_runs import find_runs  # noqa: E402
 from flows.notification import notify  # noqa: E402
-from flows.runs import find_runs  # noqa: E402
 from flows.step import Retries, failed, run_step  # noqa: E402
 from flows.workspace import workspace_tag  # noqa: E402
 from sim4seg.config.params import Params, load_params  # noqa: E402

@@ -19,7 +19,7 @@ from prefect.client.orchestration import get_client  # noqa: E402
 from prefect.client.schemas.objects import StateType  # noqa: E402
 from prefect.states import Crashed  # noqa: E402
 
-from flows.runs import find_runs  # noqa: E402
+from flows.flow_runs import find_runs  # noqa: E402
 from flows.workspace import hold, workspace_tag  # noqa: E402
 
 RETRAIN = "sim4seg-retrain"

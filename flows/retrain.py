@@ -32,7 +32,6 @@ from flows.branch import (  # noqa: E402
     refuse_uncommitted_parameters,
 )
 from flows.dvc_runner import DvcRunner  # noqa: E402
-from flows.graph import read_graph  # noqa: E402
 from flows.notification import notify  # noqa: E402
 from flows.promote import AWAITING, decide  # noqa: E402
 from flows.recovery import RETRAIN, mark_dead_runs  # noqa: E402
@@ -42,6 +41,7 @@ from flows.workspace import FOLDER, hold, workspace_tag  # noqa: E402
 from sim4seg.config.params import Params, load_params  # noqa: E402
 from sim4seg.data.snapshot import Snapshot, read_snapshot, snapshot_digest, write_snapshot  # noqa: E402
 from sim4seg.errors import GateRefused, Sim4SegError  # noqa: E402
+from sim4seg.lineage.dvc_graph import read_graph  # noqa: E402
 from sim4seg.lineage.dvc_project import default_remote  # noqa: E402
 from sim4seg.lineage.worktree import environment, remove_worktree  # noqa: E402
 

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from flows.dvc_runner import DvcRunner, StageFailed
-from flows.graph import downstream, read_graph
 from flows.step import Retries, run_step
 from sim4seg.errors import GateRefused
+from sim4seg.lineage.dvc_graph import downstream, read_graph
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import NoReturn
 from sim4seg.config.params import Params, load_params
 from sim4seg.errors import Sim4SegError, explain_disk_full
 from sim4seg.offline import silence
-from sim4seg.parent import end_with_parent
+from sim4seg.parent_death import end_with_parent
 
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
 """How PyTorch's threads wait for each other; read when PyTorch is imported.

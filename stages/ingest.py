@@ -8,7 +8,7 @@ from stages.entry import run
 
 def main(params: Params) -> None:
     """Ingest with the ``ingest`` section."""
-    from sim4seg.data.ingest import IngestPaths, ingest
+    from sim4seg.ingest.ingest import IngestPaths, ingest
 
     ingest(params.base, params.ingest, IngestPaths(raw=Path("data/raw")))
 

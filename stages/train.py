@@ -1,7 +1,7 @@
 """Stage train: a preset trained on the gated samples, best checkpoint by validation gIoU."""
 
 from sim4seg.config.params import Params
-from sim4seg.training.launch import relaunch
+from sim4seg.training.relaunch import relaunch
 from stages.entry import run
 
 

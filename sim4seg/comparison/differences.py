@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sim4seg.comparison.pairs import CANDIDATE, CHAMPION, GROUPS
+from sim4seg.comparison.paired_cases import CANDIDATE, CHAMPION, GROUPS
 
 FIGURES = {"giou": "gIoU", "ciou": "cIoU", "acc": "Acc"}
 RESAMPLES = 2000
@@ -44,7 +44,7 @@ class Group:
     """The figures of one dataset, modality or label, over its cases together.
 
     Attributes:
-        kind: one of :data:`sim4seg.comparison.pairs.GROUPS`.
+        kind: one of :data:`sim4seg.comparison.paired_cases.GROUPS`.
         name: of the group.
         n: cases in it.
         figures: by the keys of :data:`FIGURES`.
@@ -134,7 +134,7 @@ def compare(pairs: pd.DataFrame) -> Comparison:
     with replacement within each dataset, for both models the same ones, so that what makes a case hard cancels out.
 
     Args:
-        pairs: what :func:`sim4seg.comparison.pairs.pair` returns; not empty.
+        pairs: what :func:`sim4seg.comparison.paired_cases.pair` returns; not empty.
     """
     points, resamples = [], []
     for index, (_, rows) in enumerate(pairs.groupby("dataset", sort=True)):

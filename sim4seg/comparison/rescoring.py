@@ -64,7 +64,7 @@ def rescore(
 
     from sim4seg.data.shards import ShardReader
     from sim4seg.evaluation.answerer import ModelAnswerer
-    from sim4seg.evaluation.batches import BatchStore
+    from sim4seg.evaluation.batch_store import BatchStore
     from sim4seg.evaluation.cases import to_frame
     from sim4seg.evaluation.evaluate import in_order, score_rows, scorer
 

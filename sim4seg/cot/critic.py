@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sim4seg.cot.measure import Findings
+from sim4seg.cot.findings import Findings
 from sim4seg.cot.provider import CotCase
 from sim4seg.cot.template import WORDS, phrases
 

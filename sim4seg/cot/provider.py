@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sim4seg.cot.measure import Findings
+from sim4seg.cot.findings import Findings
 from sim4seg.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sim4seg.cot.measure import Findings
+from sim4seg.cot.findings import Findings
 from sim4seg.cot.provider import CotCase, register_provider
 from sim4seg.data.sample import MODALITIES
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sim4seg.atomic import atomic_file
-from sim4seg.evaluation.answer import names_label, read_diagnosis
+from sim4seg.cot.diagnosis import names_label, read_diagnosis
 from sim4seg.evaluation.metrics import Overlap, overlap
 
 if TYPE_CHECKING:

@@ -19,13 +19,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import sim4seg
 from sim4seg.atomic import write_json, write_text
 from sim4seg.config.evaluate import Evaluate
+from sim4seg.cot.diagnosis import names_label
 from sim4seg.digest import digest_bytes, digest_directory, digest_file, digest_json
 from sim4seg.embeddings.index import INDEX
 from sim4seg.errors import DataError
-from sim4seg.evaluation.answer import names_label
 from sim4seg.evaluation.answerer import Answerer, ModelAnswerer
 from sim4seg.evaluation.baselines import fit_centre_prior, majority_labels, to_grid
-from sim4seg.evaluation.batches import BatchStore
+from sim4seg.evaluation.batch_store import BatchStore
 from sim4seg.evaluation.bootstrap import intervals
 from sim4seg.evaluation.cases import MODES, Case, score_case, to_frame, write_cases
 from sim4seg.evaluation.metrics import overlap
@@ -138,7 +138,8 @@ def scorer(params: Evaluate) -> str:
 def _digest_code() -> str:
     """Digest of the sources that decide the result, so that batches scored by other code are not reused."""
     root = Path(sim4seg.__file__).parent
-    files = sorted(file for package in ("model", "inference", "evaluation") for file in (root / package).rglob("*.py"))
+    packages = ("cot", "model", "inference", "evaluation")
+    files = sorted(file for package in packages for file in (root / package).rglob("*.py"))
     return digest_bytes(*(part for file in files for part in (file.name.encode(), digest_file(file).encode())))
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sim4seg.digest import digest_json
-from sim4seg.inference.cache import make_room
+from sim4seg.inference.key_value_cache import make_room
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from PIL import Image
 
 from sim4seg.config.evaluate import Evaluate
 from sim4seg.config.ingest import Ingest
+from sim4seg.cot.diagnosis import normalise, read_diagnosis
 from sim4seg.data.images import decode_image
 from sim4seg.errors import ModelError, Sim4SegError
-from sim4seg.evaluation.answer import normalise, read_diagnosis
 from sim4seg.inference.tts import Candidate, answer_batch, choose, overlap
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.processing import Sim4SegProcessor
@@ -26,7 +26,7 @@ class Prediction:
     """An answer.
 
     Attributes:
-        diagnosis: read out of the text (:mod:`sim4seg.evaluation.answer`); None if the text has no conclusion.
+        diagnosis: read out of the text (:mod:`sim4seg.cot.diagnosis`); None if the text has no conclusion.
         text: the generated answer.
         confidence: 0 to 1, see :func:`confidence`.
         image: (H, W) or (H, W, 3) uint8, upright, DICOM windowed, at the file's own size.

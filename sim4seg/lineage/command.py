@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sim4seg.errors import Sim4SegError
+from sim4seg.lineage.dvc_cache import Objects
 from sim4seg.lineage.dvc_project import cache_folder
 from sim4seg.lineage.evidence import Evidence, read_evidence
 from sim4seg.lineage.links import FAILED, NOT_CHECKED, OK
-from sim4seg.lineage.objects import Objects
 from sim4seg.lineage.reproduce import Reproduction, reproduce
 from sim4seg.lineage.source_links import write_images
 from sim4seg.lineage.verify import verify

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim4seg.lineage.lock import LineageError
-from sim4seg.lineage.torn import mend_torn
+from sim4seg.lineage.dvc_lock import LineageError
+from sim4seg.lineage.dvc_recovery import mend_torn
 
 if TYPE_CHECKING:
     from dvc.config import Config

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from sim4seg.lineage.lock import LineageError, Lock, parse_lock, read_yaml
+from sim4seg.lineage.dvc_lock import LineageError, Lock, parse_lock, read_yaml
 from sim4seg.registry.resolution import Registered, find_version
 
 LOCK, PARAMS, SNAPSHOT = "dvc.lock", "params.yaml", "source.snapshot.json"

@@ -14,11 +14,11 @@ import yaml
 from sim4seg.atomic import write_json
 from sim4seg.digest import digest_json
 from sim4seg.errors import Sim4SegError
-from sim4seg.lineage.comparison import Difference, first_difference
+from sim4seg.git import file_at
+from sim4seg.lineage.dvc_lock import LineageError, Stage, downstream, dvc_digest, parse_lock, upstream
 from sim4seg.lineage.dvc_project import default_remote, run_dvc
 from sim4seg.lineage.evidence import RESTORED, Evidence
-from sim4seg.lineage.git import file_at
-from sim4seg.lineage.lock import LineageError, Stage, downstream, dvc_digest, parse_lock, upstream
+from sim4seg.lineage.stage_difference import Difference, first_difference
 from sim4seg.lineage.verify import same_file
 from sim4seg.lineage.worktree import add_worktree, environment, remove_worktree
 

@@ -15,10 +15,10 @@ from sim4seg.data.snapshot import Entry, S3Entry, Snapshot, read_snapshot
 from sim4seg.data.sources import open_source
 from sim4seg.digest import digest_file
 from sim4seg.errors import SourceError
+from sim4seg.lineage.dvc_cache import Objects
+from sim4seg.lineage.dvc_lock import LineageError, md5_file
 from sim4seg.lineage.evidence import SNAPSHOT, Evidence
 from sim4seg.lineage.links import FAILED, NOT_CHECKED, OK, Link
-from sim4seg.lineage.lock import LineageError, md5_file
-from sim4seg.lineage.objects import Objects
 
 RAW = "data/raw"
 SHOWN = 3

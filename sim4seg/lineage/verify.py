@@ -11,12 +11,12 @@ from typing import Any
 
 from sim4seg.digest import digest_file
 from sim4seg.errors import Sim4SegError
+from sim4seg.git import GitError, file_at, has_commit, run_git
+from sim4seg.lineage.dvc_cache import Damaged, Objects
+from sim4seg.lineage.dvc_lock import dvc_digest, listing, md5_bytes, read_yaml
 from sim4seg.lineage.dvc_project import cache_folder
 from sim4seg.lineage.evidence import LOCK, PARAMS, RESTORED, SNAPSHOT, Evidence
-from sim4seg.lineage.git import GitError, file_at, has_commit, run_git
 from sim4seg.lineage.links import FAILED, NOT_CHECKED, OK, Link, compared
-from sim4seg.lineage.lock import dvc_digest, listing, md5_bytes, read_yaml
-from sim4seg.lineage.objects import Damaged, Objects
 from sim4seg.lineage.source_links import source_links
 
 MODEL = "models/sim4seg"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from sim4seg.git import LOCAL, GitError, git
 from sim4seg.lineage.dvc_project import share_dvc
-from sim4seg.lineage.git import LOCAL, GitError, git
 
 INITIALIZING = "locked initializing"
 """How git marks a worktree that is being made, or whose making was killed."""

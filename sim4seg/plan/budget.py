@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sim4seg.errors import ConfigError
-from sim4seg.plan.cost import SAVED, Cost
-from sim4seg.plan.doubts import memory_doubts, other_doubts
-from sim4seg.plan.holding import BYTES, GB, Dtype, Held, Sharding, held
+from sim4seg.plan.plan_warnings import memory_doubts, other_doubts
+from sim4seg.plan.static_memory import BYTES, GB, Dtype, Held, Sharding, held
+from sim4seg.plan.step_cost import SAVED, Cost
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,10 @@ def make_budget(cost: Cost, machine: Machine, run: Run, evaluation: int | None =
     """Divide a cost among GPUs.
 
     Args:
-        cost: in the precision of this launch (:func:`sim4seg.plan.holding.precision_of`).
+        cost: in the precision of this launch (:func:`sim4seg.plan.static_memory.precision_of`).
         machine: to train on.
         run: to train.
-        evaluation: bytes of :func:`sim4seg.plan.evaluation.evaluation_bytes`.
+        evaluation: bytes of :func:`sim4seg.plan.evaluation_memory.evaluation_bytes`.
 
     Raises:
         ConfigError: numbers that make no sense.

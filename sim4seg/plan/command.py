@@ -56,12 +56,12 @@ def plan(
     """
     from sim4seg.model.presets import PRESETS
     from sim4seg.plan.budget import Machine, Run, make_budget
-    from sim4seg.plan.cost import cost_of
-    from sim4seg.plan.evaluation import evaluation_bytes
-    from sim4seg.plan.fits import fits_on
-    from sim4seg.plan.holding import precision_of
+    from sim4seg.plan.evaluation_memory import evaluation_bytes
+    from sim4seg.plan.fitting_machines import fits_on
     from sim4seg.plan.report import describe
     from sim4seg.plan.report import table as as_table
+    from sim4seg.plan.static_memory import precision_of
+    from sim4seg.plan.step_cost import cost_of
 
     machine = Machine(gpus, gpu_memory, tflops, mfu, sharding, node=gpus_per_node)
     run = Run(steps_per_epoch, epochs, batch, samples, checkpointing, dtype, evaluated=evaluation_batch, images=images)

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_backwa
 from transformers import AttentionInterface
 
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
-from sim4seg.plan.memory import LiveBytes
+from sim4seg.plan.memory_counter import LiveBytes
 from sim4seg.plan.mixed_precision import Autocast
 
 Casts = Callable[[], AbstractContextManager[Any]]

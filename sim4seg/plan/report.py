@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sim4seg.plan.activations import Activations
+from sim4seg.plan.activation_memory import Activations
 from sim4seg.plan.budget import Budget, Machine, Run
-from sim4seg.plan.holding import GB
+from sim4seg.plan.static_memory import GB
 
 TERA = 1e12
 LAUNCHES = {
@@ -113,7 +113,7 @@ def table(budgets: Sequence[Budget], fits: Sequence[Sequence[str]]) -> str:
 
     Args:
         budgets: for one machine and run.
-        fits: for each the machines of :func:`sim4seg.plan.fits.fits_on`.
+        fits: for each the machines of :func:`sim4seg.plan.fitting_machines.fits_on`.
     """
     head, *rows = (
         f"| {' | '.join(cells)} |" for cells in (HEAD, *(_row(*each) for each in zip(budgets, fits, strict=True)))

@@ -6,7 +6,7 @@ import great_expectations.expectations as gxe
 import pandas as pd
 
 from sim4seg.config.gate_data import GateData
-from sim4seg.data.questions import load_vocabulary, vocabulary_keys
+from sim4seg.data.dataset_vocabulary import load_vocabulary, vocabulary_keys
 from sim4seg.data.sample import MODALITIES, SPLITS
 from sim4seg.errors import ConfigError
 from sim4seg.quality.gate import Check

@@ -5,9 +5,9 @@ MLflow is imported by the first call, not before.
 
 from sim4seg.errors import NotPromoted
 from sim4seg.registry.assessment import Assessment, assess
-from sim4seg.registry.journal import Entry
-from sim4seg.registry.lookup import Known, decision, find_version, find_versions
+from sim4seg.registry.known_versions import Known, decision, find_version, find_versions
 from sim4seg.registry.promotion import Promotion, decline, history, promote, refuse, rollback
+from sim4seg.registry.promotion_log import Entry
 from sim4seg.registry.registration import Registration, register_model
 from sim4seg.registry.resolution import resolve
 

@@ -11,7 +11,7 @@ from sim4seg.comparison.differences import COVERAGE, FIGURES, Comparison, Differ
 from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError
 from sim4seg.registry import evidence, rules
-from sim4seg.registry.contest import contest
+from sim4seg.registry.compare_versions import contest
 from sim4seg.registry.store import CANDIDATE, CHAMPION, Store
 from sim4seg.registry.tags import CHANGES, COMMIT, NONE
 

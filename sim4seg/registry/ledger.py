@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim4seg.errors import RegistryError
-from sim4seg.registry import journal
-from sim4seg.registry.journal import Entry
+from sim4seg.registry import promotion_log
+from sim4seg.registry.promotion_log import Entry
 from sim4seg.registry.store import CHAMPION, Store, registry_folder
 from sim4seg.registry.tags import DECISION, HEAD, MODEL_DIGEST
 
@@ -54,7 +54,7 @@ class Ledger:
         Raises:
             RegistryError: the log was changed or cut, or is not the one that this registry was changed with.
         """
-        mine = [entry for entry in journal.read(self.path) if entry.name == self.store.name]
+        mine = [entry for entry in promotion_log.read(self.path) if entry.name == self.store.name]
         self._pending(mine)
         return mine
 
@@ -74,7 +74,7 @@ class Ledger:
         Raises:
             RegistryError: see :meth:`entries`; or the alias was moved by other means.
         """
-        journal.read_whole(self.path)  # mends a torn last line
+        promotion_log.read_whole(self.path)  # mends a torn last line
         mine = self.entries()
         pending = self._pending(mine)
         if pending is not None:
@@ -96,7 +96,7 @@ class Ledger:
         self, action: str, version: ModelVersion, replaced: ModelVersion | None, who: str | None, why: str
     ) -> Entry:
         """Log, then put in force. Killed in between, :meth:`settle` of the next call completes it."""
-        entry = journal.append(
+        entry = promotion_log.append(
             self.path,
             Entry(
                 action=action,

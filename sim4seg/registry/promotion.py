@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from sim4seg.atomic import write_json
 from sim4seg.config.register import Register
 from sim4seg.errors import NotPromoted, RegistryError
-from sim4seg.registry import journal
+from sim4seg.registry import promotion_log
 from sim4seg.registry.assessment import Assessment, assess_version, chosen
 from sim4seg.registry.export import export_champion
-from sim4seg.registry.journal import Entry
 from sim4seg.registry.ledger import DECISION_LENGTH, Ledger, log_path
+from sim4seg.registry.promotion_log import Entry
 from sim4seg.registry.store import CHAMPION, Store, is_missing, locked
 from sim4seg.registry.tags import DECISION
 
@@ -269,7 +269,7 @@ def history(workspace: Path = Path(), params: Register | None = None) -> list[En
     Raises:
         RegistryError: the log was changed after it was written.
     """
-    entries = journal.read(log_path(workspace))
+    entries = promotion_log.read(log_path(workspace))
     if params is not None and not is_missing(workspace):
         Ledger(Store(params.name, workspace)).entries()
     return entries

@@ -19,10 +19,10 @@ from sim4seg.config.register import Register
 from sim4seg.data.snapshot import read_snapshot, snapshot_digest
 from sim4seg.digest import digest_directory, digest_file, digest_json
 from sim4seg.errors import RegistryError
-from sim4seg.registry.card import model_card
 from sim4seg.registry.evidence import CARD, MANIFEST, REQUIRED, TICKET, digest_of_test_split, gather, read_splits
-from sim4seg.registry.outages import explained
+from sim4seg.registry.model_card import model_card
 from sim4seg.registry.store import CANDIDATE, EVIDENCE, Store, locked
+from sim4seg.registry.store_errors import explained
 from sim4seg.registry.tags import (
     CHANGES,
     COMMIT,

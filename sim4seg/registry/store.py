@@ -16,7 +16,7 @@ from sim4seg.atomic import atomic_directory, atomic_file
 from sim4seg.digest import digest_directory
 from sim4seg.errors import RegistryError
 from sim4seg.offline import silence
-from sim4seg.registry.outages import explained, translated
+from sim4seg.registry.store_errors import explained, translated
 from sim4seg.registry.tags import HEAD, MODEL_DIGEST, WEIGHTS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch
 from transformers import TrainingArguments
 
 from sim4seg.config.train import Train
-from sim4seg.training.order import SampleOrder, Share
+from sim4seg.training.sample_order import SampleOrder, Share
 
 LOG_EVERY = 10
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}

@@ -26,14 +26,14 @@ from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets import prepare, preset_named
 from sim4seg.model.processing import Sim4SegProcessor
 from sim4seg.training.arguments import training_arguments
-from sim4seg.training.attention import set_attention
+from sim4seg.training.attention_kernels import set_attention
 from sim4seg.training.checkpoints import check_origin, last_checkpoint
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.lora import add_lora, merge_lora, trained_count
-from sim4seg.training.order import SampleOrder, Share
 from sim4seg.training.precision import check_precision, hold, take_trained
 from sim4seg.training.processes import this_process
-from sim4seg.training.progress import PlainProgress
+from sim4seg.training.progress_lines import PlainProgress
+from sim4seg.training.sample_order import SampleOrder, Share
 from sim4seg.training.trainer import Sim4SegTrainer
 
 

@@ -21,10 +21,10 @@ from sim4seg.model.frames import pack_places, unpack_place
 from sim4seg.model.losses import in_frame, iou_of
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.training.checkpoints import write_origin
+from sim4seg.training.global_batch import WholeStep
 from sim4seg.training.lora import ONLY_ROW
-from sim4seg.training.order import ProcessBatches, SampleOrder, Share
 from sim4seg.training.processes import Processes
-from sim4seg.training.whole_step import WholeStep
+from sim4seg.training.sample_order import ProcessBatches, SampleOrder, Share
 from sim4seg.training.word_dropout import drop_words
 
 LABELS = ("labels", "conclusion", "mask_labels")

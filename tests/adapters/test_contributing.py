@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from sim4seg.data.adapters import base
-from sim4seg.data.questions import Vocabulary
+from sim4seg.data.dataset_vocabulary import Vocabulary
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 

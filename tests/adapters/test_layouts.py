@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sim4seg.data.adapters import ADAPTERS, ReadLog, WritableAdapter, find_adapters
-from sim4seg.data.questions import load_vocabulary, vocabulary_keys
+from sim4seg.data.dataset_vocabulary import load_vocabulary, vocabulary_keys
 from sim4seg.data.sample import MODALITIES, SPLITS, MaskFiles, MaskPolygons, PhantomCase, PhantomStructure, RawSample
 from sim4seg.digest import digest_directory
 

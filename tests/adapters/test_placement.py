@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from sim4seg.data.adapters.polygons import area_and_centroid, from_box, outlines
-from sim4seg.data.placement import HALVES, SCATTERED, SIDES, Part, all_phrases, grid_phrases, phrases
+from sim4seg.data.place_phrases import HALVES, SCATTERED, SIDES, Part, all_phrases, grid_phrases, phrases
 
 unit = st.floats(0, 1)
 part = st.builds(Part, unit, unit, st.floats(0, 0.5))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from sim4seg.data import questions
-from sim4seg.data.placement import all_phrases
-from sim4seg.data.questions import Vocabulary, all_texts, load_vocabulary, vocabulary_keys
+from sim4seg.data import dataset_vocabulary
+from sim4seg.data.dataset_vocabulary import Vocabulary, all_texts, load_vocabulary, vocabulary_keys
+from sim4seg.data.place_phrases import all_phrases
 from sim4seg.errors import BadSample, ConfigError
 
 FOUR = tuple(f"Segment {{target}} {{where}} and diagnose, {n}." for n in range(4))
@@ -121,6 +121,6 @@ def test_a_dataset_without_vocabulary_is_refused() -> None:
 @pytest.mark.parametrize("text", ["a: [", "just words", "title: x"])
 def test_a_broken_vocabulary_file_is_refused(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.yaml").write_text(text)
-    monkeypatch.setattr(questions, "FOLDER", tmp_path)
+    monkeypatch.setattr(dataset_vocabulary, "FOLDER", tmp_path)
     with pytest.raises(ConfigError, match="vocabulary is wrong"):
         load_vocabulary.__wrapped__("mine")

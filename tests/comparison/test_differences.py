@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sim4seg.comparison import differences
 from sim4seg.comparison.differences import COVERAGE, FIGURES, RESAMPLES, SEED, compare
-from sim4seg.comparison.pairs import GROUPS, pair
+from sim4seg.comparison.paired_cases import GROUPS, pair
 
 
 def cases(ids, seed, shift=0.0):

@@ -10,14 +10,14 @@ from skimage.draw import disk, ellipse, polygon
 
 from sim4seg.config.generate_cot import GenerateCot
 from sim4seg.cot.critic import criticise
+from sim4seg.cot.findings import measure
 from sim4seg.cot.generate import generate_cot
-from sim4seg.cot.measure import measure
 from sim4seg.cot.provider import CotCase, open_provider
 from sim4seg.cot.template import WORDS, all_phrases
 from sim4seg.data.manifest import read_manifest
 from sim4seg.errors import ConfigError
 from tests.data.pictures import generic
-from tests.data.test_ingest import run
+from tests.ingest.test_ingest import run
 
 SHAPE = (120, 150)
 

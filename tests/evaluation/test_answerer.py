@@ -9,7 +9,7 @@ import pytest
 
 from sim4seg.config.evaluate import Evaluate, Tts
 from sim4seg.evaluation.answerer import ModelAnswerer
-from sim4seg.evaluation.batches import BatchStore
+from sim4seg.evaluation.batch_store import BatchStore
 from sim4seg.evaluation.cases import read_cases
 from sim4seg.evaluation.evaluate import score_manifest
 from tests.evaluation.test_evaluate import Squares, contents, manifest, outputs

@@ -16,7 +16,7 @@ import pytest
 
 from sim4seg.config.evaluate import Evaluate, Tts
 from sim4seg.errors import DataError
-from sim4seg.evaluation.batches import BatchStore
+from sim4seg.evaluation.batch_store import BatchStore
 from sim4seg.evaluation.cases import MODES, read_cases
 from sim4seg.evaluation.evaluate import Outputs, case_seed, score_manifest, scorer
 from sim4seg.evaluation.metrics import overlap

@@ -8,7 +8,7 @@ import pytest
 from flows.branch import close_branch, commit, open_branch, publish, refuse_uncommitted_parameters
 from flows.workspace import FOLDER, hold
 from sim4seg.errors import Sim4SegError, Unreachable
-from sim4seg.lineage.git import GitError, git
+from sim4seg.git import GitError, git
 
 DIGEST = "ab" * 32
 

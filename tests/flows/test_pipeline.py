@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from dvc.lock import make_lock
 
-from flows.graph import downstream, read_graph
-from sim4seg.lineage.torn import KEPT, clear_torn_record
+from sim4seg.lineage.dvc_graph import downstream, read_graph
+from sim4seg.lineage.dvc_recovery import KEPT, clear_torn_record
 
 ROOT = Path(__file__).parents[2]
 DVC_YAML = """stages:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from flows.workspace import hold
-from sim4seg.lineage.git import git
+from sim4seg.git import git
 from tests.pipeline.project import Project, merge
 
 CHANGES = {

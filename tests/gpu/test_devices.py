@@ -11,8 +11,8 @@ import torch
 from sim4seg.config.train import LossWeights, Region
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model.presets import build
+from sim4seg.training.global_batch import WholeStep
 from sim4seg.training.processes import Processes
-from sim4seg.training.whole_step import WholeStep
 from tests.gpu.pretend import FAR, Far, PretendGpu, moved, to_gpu
 
 OURS = LossWeights(region=0.5, iou=0.1, align=1.0, attend=0.5, conclusion=5.0)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from sim4seg.lineage.dvc_lock import LineageError
 from sim4seg.lineage.dvc_project import default_remote, run_dvc
-from sim4seg.lineage.lock import LineageError
 from tests.lineage.conftest import run
 
 REMOTE = "[core]\n    remote = {0}\n['remote \"{0}\"']\n    url = ../../store\n"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from sim4seg.lineage.git import GitError, file_at, git, has_commit
+from sim4seg.git import GitError, file_at, git, has_commit
 from sim4seg.lineage.worktree import add_worktree, environment, main_checkout, remove_worktree
 from tests.lineage.conftest import run
 

@@ -17,8 +17,8 @@ from sim4seg.config.params import load_params
 from sim4seg.config.train import LossWeights, PresetName, Region, Train, Weights
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.model.presets import PRESETS, build, catalogue, llava, on_meta, prepare
-from sim4seg.plan.cost import token_grid
 from sim4seg.plan.dry_run import Lengths, make_batch, run_forward
+from sim4seg.plan.step_cost import token_grid
 from sim4seg.training.lora import add_lora
 
 INFRA = Path(__file__).parents[2] / "infra/train"

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from flows.dvc_runner import DVC
-from flows.graph import read_graph
+from sim4seg.lineage.dvc_graph import read_graph
 
 ROOT = Path(__file__).parents[2]
 COPIED = (

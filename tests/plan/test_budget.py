@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 from sim4seg.cli import app
 from sim4seg.errors import ConfigError
 from sim4seg.model.presets import PRESETS
-from sim4seg.plan.activations import Activations, Line
+from sim4seg.plan.activation_memory import Activations, Line
 from sim4seg.plan.budget import Machine, Run, make_budget
-from sim4seg.plan.cost import Cost, cost_of, count_weights, trained_on_meta
 from sim4seg.plan.dry_run import Lengths
-from sim4seg.plan.fits import fits_on
-from sim4seg.plan.holding import Counts, held, precision_of
+from sim4seg.plan.fitting_machines import fits_on
 from sim4seg.plan.report import HEAD, describe, table
+from sim4seg.plan.static_memory import Counts, held, precision_of
+from sim4seg.plan.step_cost import Cost, cost_of, count_weights, trained_on_meta
 from sim4seg.training.lora import trained_count
 
 ROOT = Path(__file__).parents[2]

@@ -12,10 +12,10 @@ from sim4seg.config.train import LossWeights, Region
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model.presets import build, on_meta
 from sim4seg.model.presets.preset import Vocabulary
-from sim4seg.plan.activations import count_activations
-from sim4seg.plan.cost import cost_of
+from sim4seg.plan.activation_memory import count_activations
 from sim4seg.plan.dry_run import FUSED, Lengths, make_batch, run_step
-from sim4seg.plan.evaluation import evaluation_bytes
+from sim4seg.plan.evaluation_memory import evaluation_bytes
+from sim4seg.plan.step_cost import cost_of
 from sim4seg.training.lora import add_lora
 from tests.model.conftest import QUESTION
 

@@ -24,6 +24,8 @@ from pathlib import Path
 import mlflow, mlflow.artifacts, mlflow.tracking, sqlalchemy  # once, for all the children
 from sim4seg.config.register import Register
 from sim4seg.registry import journal, promote
+from sim4seg.registry import promotion_log
+from sim4seg.registry import promote
 from sim4seg.registry.store import Store
 
 def die(owner, name, after):
@@ -38,7 +40,7 @@ root = Path(sys.argv[1])
 
 def child(step, after):
     if step != "none":
-        die(journal if step == "append" else Store, step, after)
+        die(promotion_log if step == "append" else Store, step, after)
     (root / f"said-{os.getpid()}").write_text(promote(Register(), 2, root).message)
     os._exit(0)
 

@@ -54,7 +54,7 @@ def test_a_closed_port(monkeypatch, tmp_path):
 def test_a_database_server(text, outage):
     from sqlalchemy.exc import OperationalError
 
-    from sim4seg.registry.outages import explained
+    from sim4seg.registry.store_errors import explained
 
     with pytest.raises(Unreachable if outage else RegistryError), explained("postgresql://"):
         raise OperationalError("select 1", {}, Exception(text))
@@ -63,7 +63,7 @@ def test_a_database_server(text, outage):
 def test_a_locked_file_is_an_outage_and_a_broken_one_is_not(monkeypatch):
     from sqlalchemy.exc import OperationalError
 
-    from sim4seg.registry.outages import explained
+    from sim4seg.registry.store_errors import explained
 
     for text, kind in (("database is locked", Unreachable), ("no such table: runs", RegistryError)):
         with pytest.raises(kind), explained("mlflow.db"):

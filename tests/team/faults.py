@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from sim4seg.lineage.git import git
+from sim4seg.git import git
 from tests.pipeline.project import stages
 from tests.team.team import Team
 

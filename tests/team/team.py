@@ -17,7 +17,7 @@ import yaml
 from infra.identities import ADMIN
 from infra.local.stack import Stack
 from infra.local.web import request
-from sim4seg.lineage.git import git
+from sim4seg.git import git
 from tests.pipeline.project import SMALL, Project, merge
 
 REAL = "SIM4SEG_REAL_IMAGES"

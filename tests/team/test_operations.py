@@ -11,7 +11,7 @@ import pytest
 
 from infra.identities import ADMIN
 from infra.secret_scan import secrets_found
-from sim4seg.lineage.git import git
+from sim4seg.git import git
 from tests.data.test_s3 import Faulty
 from tests.pipeline.test_kill_and_full_disk import can_mount
 from tests.team.team import Team

@@ -5,7 +5,7 @@ import pytest
 from sim4seg.config.generate_cot import GenerateCot
 from sim4seg.cot.generate import generate_cot
 from tests.data.pictures import generic
-from tests.data.test_ingest import run
+from tests.ingest.test_ingest import run
 from tests.model.conftest import tokenizer  # noqa: F401
 
 

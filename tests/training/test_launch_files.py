@@ -21,8 +21,8 @@ from sim4seg.config.train import Train
 from sim4seg.errors import ConfigError
 from sim4seg.model.presets import on_meta
 from sim4seg.training.arguments import training_arguments
-from sim4seg.training.launch import relaunch
-from sim4seg.training.order import SampleOrder, Share
+from sim4seg.training.relaunch import relaunch
+from sim4seg.training.sample_order import SampleOrder, Share
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "infra/train"

@@ -17,7 +17,7 @@ from sim4seg.data.manifest import read_manifest
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.processes import Processes, this_process
 from sim4seg.training.train import TrainPaths, starting_model
-from sim4seg.training.whole_step import WholeStep
+from sim4seg.training.global_batch import WholeStep
 
 data, config = Path(sys.argv[1]), Path(sys.argv[2])
 torch.set_num_threads(1)

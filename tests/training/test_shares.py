@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sim4seg.config.train import Train
 from sim4seg.errors import ConfigError, DataError, ModelError
 from sim4seg.training.checkpoints import check_origin, write_origin
-from sim4seg.training.order import ProcessBatches, SampleOrder, Share
+from sim4seg.training.sample_order import ProcessBatches, SampleOrder, Share
 
 counts = st.integers(1, 12)
 

@@ -22,10 +22,10 @@ from sim4seg.data.manifest import read_manifest, write_manifest
 from sim4seg.digest import digest_directory
 from sim4seg.errors import ConfigError, DataError
 from sim4seg.model.presets import on_meta, prepare
-from sim4seg.training import attention
+from sim4seg.training import attention_kernels
 from sim4seg.training.checkpoints import last_checkpoint
 from sim4seg.training.dataset import Collator, SplitDataset
-from sim4seg.training.order import ProcessBatches, SampleOrder, Share
+from sim4seg.training.sample_order import ProcessBatches, SampleOrder, Share
 from sim4seg.training.train import TrainPaths, fingerprint, train
 from sim4seg.training.trainer import OrderedLoader
 
@@ -189,14 +189,14 @@ def test_the_fingerprint_changes_with_the_weights_that_are_started_from(data, tm
 
 
 def test_flash_attention_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(attention, "is_flash_attn_2_available", lambda: False)
+    monkeypatch.setattr(attention_kernels, "is_flash_attn_2_available", lambda: False)
     model = on_meta("tiny")
     before = model.language_model.config._attn_implementation
     with pytest.raises(ConfigError, match=r"needs a CUDA GPU and the package flash-attn(.|\n)*train\.attention"):
-        attention.set_attention(model, "flash")
+        attention_kernels.set_attention(model, "flash")
     assert model.language_model.config._attn_implementation == before
     for name in ("eager", "sdpa"):
-        attention.set_attention(model, name)
+        attention_kernels.set_attention(model, name)
         assert model.language_model.config._attn_implementation == name
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, TypeVar
 
-from sim4seg.data.questions import Vocabulary, load_vocabulary
+from sim4seg.data.dataset_vocabulary import Vocabulary, load_vocabulary
 from sim4seg.data.sample import PhantomCase, RawSample
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm"})

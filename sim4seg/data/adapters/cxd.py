@@ -10,7 +10,7 @@ from sim4seg.data.adapters.base import MISSING_IMAGE, NO_TARGET, ReadLog, Writab
 from sim4seg.data.adapters.pictures import image_size, save_image
 from sim4seg.data.adapters.polygons import Polygon, area_and_centroid, bounding_box, outlines
 from sim4seg.data.adapters.tables import read_json, write_json_file
-from sim4seg.data.placement import Part, grid_phrases
+from sim4seg.data.place_phrases import Part, grid_phrases
 from sim4seg.data.sample import MaskPolygons, PhantomCase, RawSample, Split
 from sim4seg.errors import DataError
 

@@ -17,7 +17,7 @@ from sim4seg.data.adapters.base import MISSING_IMAGE, NO_TARGET, ReadLog, Writab
 from sim4seg.data.adapters.pictures import save_image
 from sim4seg.data.adapters.polygons import Polygon, area_and_centroid, from_box, outlines
 from sim4seg.data.adapters.tables import read_yaml
-from sim4seg.data.placement import Part, phrases
+from sim4seg.data.place_phrases import Part, phrases
 from sim4seg.data.sample import SPLITS, MaskPolygons, PhantomCase, RawSample, Split
 from sim4seg.digest import digest_bytes
 from sim4seg.errors import DataError

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sim4seg.data.adapters import ADAPTERS
-from sim4seg.data.progress import with_progress
 from sim4seg.data.snapshot import Entry, Snapshot, safe_path
 from sim4seg.digest import digest_file
 from sim4seg.errors import SourceError
+from sim4seg.progress import with_progress
 
 
 class LocalSource:

@@ -11,9 +11,9 @@ from sim4seg.config.base import Base
 from sim4seg.config.fetch import PhantomCounts
 from sim4seg.data.adapters import ADAPTERS, WritableAdapter
 from sim4seg.data.phantoms import paint_dataset
-from sim4seg.data.progress import with_progress
 from sim4seg.data.snapshot import Snapshot
-from sim4seg.data.workers import in_order
+from sim4seg.progress import with_progress
+from sim4seg.workers import in_order
 
 
 class PhantomSource:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sim4seg.data.adapters import ADAPTERS
-from sim4seg.data.progress import with_progress
 from sim4seg.data.snapshot import S3Entry, Snapshot, safe_path
 from sim4seg.errors import SourceError
+from sim4seg.progress import with_progress
 from sim4seg.storage.client import CHANGED, ENDPOINT, PARALLEL, REFUSED, Answers, client, explained, parse_uri
 from sim4seg.storage.download import Wanted, download, size_and_etag
 

@@ -19,10 +19,10 @@ from sim4seg.model.processing import Sim4SegProcessor
 from sim4seg.model.tokenizer import IMAGE_TOKEN, SEG_TOKEN
 from sim4seg.model.weights.bounded_json import read_object
 from sim4seg.model.weights.checkpoint import Checkpoint, open_checkpoint
+from sim4seg.model.weights.key_mapping import Placing, place
 from sim4seg.model.weights.lisa_config import lisa_config, lisa_frames
 from sim4seg.model.weights.lisa_names import CLIP_PREFIXES, LISA_PREFIXES, matches
 from sim4seg.model.weights.lisa_tokens import lisa_tokenizer
-from sim4seg.model.weights.placing import Placing, place
 from sim4seg.model.weights.tensor_info import widest
 from sim4seg.model.weights.writer import SHARD_BYTES, write_tensors
 

@@ -11,9 +11,9 @@ from torch import nn
 from sim4seg.model.families import family_named
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets import Vocabulary, on_meta, preset_named
-from sim4seg.plan.activations import Activations, count_activations
+from sim4seg.plan.activation_memory import Activations, count_activations
 from sim4seg.plan.dry_run import Lengths, Step, make_batch, run_step
-from sim4seg.plan.holding import BYTES, Counts, Precision, precision_of
+from sim4seg.plan.static_memory import BYTES, Counts, Precision, precision_of
 from sim4seg.training.lora import add_lora, trained_count
 
 QUESTION_TOKENS, ANSWER_TOKENS = 96, 256

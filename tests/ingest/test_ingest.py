@@ -17,13 +17,13 @@ from sim4seg.config.base import Base
 from sim4seg.config.fetch import Fetch, PhantomCounts
 from sim4seg.config.ingest import Ingest
 from sim4seg.data.fetch import fetch
-from sim4seg.data.ingest import IngestPaths, ingest
 from sim4seg.data.manifest import read_manifest
 from sim4seg.data.shards import ShardReader
 from sim4seg.data.snapshot import Snapshot, read_snapshot, write_snapshot
 from sim4seg.data.sources.local import LocalSource
 from sim4seg.digest import digest_directory, digest_file
 from sim4seg.errors import ConfigError, DataError, SourceError
+from sim4seg.ingest.ingest import IngestPaths, ingest
 from tests.data.pictures import bomb, dicom, generic, square, texture
 
 
@@ -266,7 +266,7 @@ from sim4seg.config.base import Base
 from sim4seg.config.fetch import Fetch, PhantomCounts
 from sim4seg.config.ingest import Ingest
 from sim4seg.data.fetch import fetch
-from sim4seg.data.ingest import IngestPaths, ingest
+from sim4seg.ingest.ingest import IngestPaths, ingest
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     params = Fetch(phantoms=PhantomCounts(train=3, val=1, test=1, size=96))

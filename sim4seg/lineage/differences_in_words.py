@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from sim4seg.lineage.lock import Stage, md5_file
+from sim4seg.lineage.dvc_lock import Stage, md5_file
 
 SHOWN = 5
 """Differences of a kind that are named before the rest is counted."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim4seg.lineage.lock import LineageError, dvc_digest, md5_file
+from sim4seg.lineage.dvc_lock import LineageError, dvc_digest, md5_file
 
 DIR = ".dir"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sim4seg.plan.budget import Machine, Run
-from sim4seg.plan.cost import Cost, step_of_one, trained_on_meta
-from sim4seg.plan.holding import Sharding, held, precision_of
+from sim4seg.plan.static_memory import Sharding, held, precision_of
+from sim4seg.plan.step_cost import Cost, step_of_one, trained_on_meta
 
 MACHINES = ((1, 24), (1, 40), (1, 80), (8, 24), (8, 80))
 """GPUs and GB of each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sim4seg.plan.holding import GB
+from sim4seg.plan.static_memory import GB
 
 if TYPE_CHECKING:
     from sim4seg.plan.budget import Budget

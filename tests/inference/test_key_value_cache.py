@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicCache, DynamicSlidingWindowLayer
 
-from sim4seg.inference import cache
-from sim4seg.inference.cache import RoomyLayer, make_room
+from sim4seg.inference import key_value_cache
+from sim4seg.inference.key_value_cache import RoomyLayer, make_room
 
 steps = st.lists(
     st.one_of(
@@ -81,8 +81,8 @@ def test_room_is_for_one_answer_however_often_rows_end():
 @pytest.mark.parametrize("length", [1, 7])
 def test_running_out_of_room_costs_a_copy_and_nothing_else(length, monkeypatch):
     made = []
-    original = cache._with_room
-    monkeypatch.setattr(cache, "_with_room", lambda *given: made.append(given) or original(*given))
+    original = key_value_cache._with_room
+    monkeypatch.setattr(key_value_cache, "_with_room", lambda *given: made.append(given) or original(*given))
     roomy = filled()
     make_room(roomy, length)
     for _ in range(3 * length + 2):

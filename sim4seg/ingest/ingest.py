@@ -20,18 +20,18 @@ from sim4seg.atomic import atomic_directory, write_json
 from sim4seg.config.base import Base
 from sim4seg.config.ingest import Ingest
 from sim4seg.data.adapters import ADAPTERS, Adapter, ReadLog, find_adapters
+from sim4seg.data.dataset_vocabulary import all_texts, load_vocabulary
 from sim4seg.data.duplicates import Groups, near_pairs, perceptual_hash
 from sim4seg.data.images import decode_image, encode_png, stored_size
 from sim4seg.data.manifest import write_manifest
 from sim4seg.data.masks import decode_mask
-from sim4seg.data.progress import with_progress
-from sim4seg.data.questions import all_texts, load_vocabulary
 from sim4seg.data.sample import RawSample
 from sim4seg.data.shards import ROWS_A_GROUP, ShardWriter
 from sim4seg.data.splits import SplitRow, assign_splits
-from sim4seg.data.workers import in_order
 from sim4seg.digest import digest_bytes
 from sim4seg.errors import BadSample, ConfigError, DataError
+from sim4seg.progress import with_progress
+from sim4seg.workers import in_order
 
 _SPOOL = pa.schema([("image", pa.binary()), ("mask", pa.binary())])
 _SHOWN = 10

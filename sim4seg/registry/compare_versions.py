@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from sim4seg.comparison.differences import Comparison, compare
-from sim4seg.comparison.pairs import pair
+from sim4seg.comparison.paired_cases import pair
 from sim4seg.config.params import load_params
 from sim4seg.registry.evidence import SPLITS, read_table, recorded
 from sim4seg.registry.rules import MODE

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sim4seg.errors import Sim4SegError
-from sim4seg.lineage.differences import Files, file_differences, input_differences, package_differences
+from sim4seg.git import file_at
+from sim4seg.lineage.differences_in_words import Files, file_differences, input_differences, package_differences
+from sim4seg.lineage.dvc_cache import Damaged, Objects
+from sim4seg.lineage.dvc_lock import Lock, dvc_digest, md5_bytes
 from sim4seg.lineage.dvc_project import cache_folder
 from sim4seg.lineage.evidence import Evidence
-from sim4seg.lineage.git import file_at
-from sim4seg.lineage.lock import Lock, dvc_digest, md5_bytes
-from sim4seg.lineage.objects import Damaged, Objects
 
 MODEL = "models/sim4seg"
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from sim4seg.plan.cost import count_weights, trained_on_meta
-from sim4seg.plan.holding import REDUCE_BUCKET, Counts, Held, Precision, held, precision_of
+from sim4seg.plan.static_memory import REDUCE_BUCKET, Counts, Held, Precision, held, precision_of
+from sim4seg.plan.step_cost import count_weights, trained_on_meta
 
 INFRA = Path(__file__).parents[2] / "infra/train"
 COUNTS = Counts(frozen=6_700_000_000, learned=300_000_000, layer=200_000_000, outside=280_000_000)

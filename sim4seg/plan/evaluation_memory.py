@@ -6,9 +6,9 @@ import torch
 
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets import on_meta
-from sim4seg.plan.cost import SAVED, Cost
 from sim4seg.plan.dry_run import ATTENTION, make_batch, positions_follow
-from sim4seg.plan.memory import LiveBytes
+from sim4seg.plan.memory_counter import LiveBytes
+from sim4seg.plan.step_cost import SAVED, Cost
 
 
 def evaluation_bytes(cost: Cost, images: int, paths: int, perturbations: int) -> int:

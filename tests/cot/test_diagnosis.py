@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim4seg.evaluation.answer import names_label, normalise, read_diagnosis
+from sim4seg.cot.diagnosis import names_label, normalise, read_diagnosis
 
 STEPS = "Sure, it is [SEG]. Firstly, the modality: X-ray. Secondly, I see: a line. Thirdly, margins: sharp. "
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sim4seg.data.placement import all_phrases
+from sim4seg.data.place_phrases import all_phrases
 from sim4seg.errors import BadSample, ConfigError
 
 FOLDER = Path(__file__).parent / "vocabulary"
