@@ -46,7 +46,7 @@ from sim4seg.lineage.dvc_project import default_remote  # noqa: E402
 from sim4seg.lineage.worktree import environment, remove_worktree  # noqa: E402
 
 if TYPE_CHECKING:
-    from sim4seg.registry import Known
+    from sim4seg.registry import KnownVersion
 
 REGISTER = "register"
 SNAPSHOT = "source.snapshot.json"
@@ -59,10 +59,10 @@ def _take_snapshot(params: Params) -> Snapshot:
     return open_source(params.base, params.fetch).take_snapshot()
 
 
-def _known_version(params: Params, digest: str) -> Known | None:
-    from sim4seg.registry import find_version
+def _known_version(params: Params, digest: str) -> KnownVersion | None:
+    from sim4seg.registry import newest_of_snapshot
 
-    return find_version(params.register_, digest)
+    return newest_of_snapshot(params.register_, digest)
 
 
 def _registered(params: Params, digest: str) -> int:

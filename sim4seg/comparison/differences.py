@@ -23,7 +23,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Difference:
+class FigureDifference:
     """A figure of both models.
 
     Attributes:
@@ -53,7 +53,7 @@ class Group:
     kind: str
     name: str
     n: int
-    figures: dict[str, Difference]
+    figures: dict[str, FigureDifference]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Comparison:
     """
 
     n: int
-    mean: dict[str, Difference]
+    mean: dict[str, FigureDifference]
     groups: tuple[Group, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _groups(pairs: pd.DataFrame) -> Iterator[Group]:
         for name, rows in pairs.groupby(kind, sort=True):
             first, second = _point(rows)
             figures = {
-                key: Difference(float(a), float(b), float(a - b))
+                key: FigureDifference(float(a), float(b), float(a - b))
                 for key, a, b in zip(FIGURES, first, second, strict=True)
             }
             yield Group(kind, str(name), len(rows), figures)
@@ -144,7 +144,7 @@ def compare(pairs: pd.DataFrame) -> Comparison:
     tail = (1 - COVERAGE) / 2
     low, high = np.quantile(np.mean(resamples, axis=0), [tail, 1 - tail], axis=1)
     mean = {
-        key: Difference(
+        key: FigureDifference(
             float(candidate[i]), float(champion[i]), float(candidate[i] - champion[i]), float(low[i]), float(high[i])
         )
         for i, key in enumerate(FIGURES)

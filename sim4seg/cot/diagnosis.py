@@ -23,7 +23,7 @@ SPECIAL_TOKEN = re.compile(r"</?s>|<pad>|<unk>|<\|[^|<>]*\|>|\[SEG\]")
 BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
-def normalise(text: str) -> str:
+def normalise_label(text: str) -> str:
     """``text`` in the form in which labels are compared (rule 3)."""
     return BETWEEN_WORDS.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
@@ -36,11 +36,11 @@ def read_diagnosis(text: str) -> str | None:
         return None
     _, colon, conclusion = text[ends[-1] if ends else 0 :].rpartition(":")
     conclusion = " ".join(conclusion.split()).strip(" .,;")
-    return conclusion if colon and normalise(conclusion) else None
+    return conclusion if colon and normalise_label(conclusion) else None
 
 
 def names_label(diagnosis: str | None, label: str, synonyms: Iterable[str] = ()) -> bool:
     """Whether a conclusion of :func:`read_diagnosis` equals ``label`` or one of its ``synonyms`` (rule 4)."""
     if diagnosis is None:
         return False
-    return normalise(diagnosis) in {normalise(name) for name in (label, *synonyms)}
+    return normalise_label(diagnosis) in {normalise_label(name) for name in (label, *synonyms)}

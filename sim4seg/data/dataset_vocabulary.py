@@ -27,7 +27,7 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-class Vocabulary(BaseModel):
+class DatasetVocabulary(BaseModel):
     """What a dataset's questions and answers are made of.
 
     Attributes:
@@ -53,7 +53,7 @@ class Vocabulary(BaseModel):
     open_labels: bool = False
 
     @model_validator(mode="after")
-    def _is_sound(self) -> Vocabulary:
+    def _is_sound(self) -> DatasetVocabulary:
         for template in self.questions:
             if template.count("{target}") != 1 or template.count("{where}") != 1:
                 raise ValueError(f"a question needs {{target}} and {{where}} once each: {template!r}")
@@ -113,7 +113,7 @@ class Vocabulary(BaseModel):
 
 
 @cache
-def load_vocabulary(key: str) -> Vocabulary:
+def load_vocabulary(key: str) -> DatasetVocabulary:
     """The vocabulary of the dataset ``key``.
 
     Raises:
@@ -125,7 +125,7 @@ def load_vocabulary(key: str) -> Vocabulary:
     if key not in vocabulary_keys():
         raise ConfigError(f"dataset {key!r} has no vocabulary", where=shown, remedy=remedy)
     try:
-        return Vocabulary.model_validate({"key": key, **yaml.safe_load(file.read_text(encoding="utf-8"))})
+        return DatasetVocabulary.model_validate({"key": key, **yaml.safe_load(file.read_text(encoding="utf-8"))})
     except (yaml.YAMLError, ValidationError, TypeError) as error:
         raise ConfigError(f"the vocabulary is wrong: {error}", where=shown, remedy=remedy) from error
 

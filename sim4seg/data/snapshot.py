@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,7 +13,7 @@ from sim4seg.digest import digest_json
 from sim4seg.errors import SourceError
 
 
-class Entry(BaseModel):
+class LocalObject(BaseModel):
     """One object of the source: POSIX key relative to its root, size in bytes, SHA-256."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,7 +23,7 @@ class Entry(BaseModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class S3Entry(BaseModel):
+class S3Object(BaseModel):
     """One object of a bucket: key relative to the prefix, size in bytes, ETag, version id where versions are kept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,29 +47,15 @@ class Snapshot(BaseModel):
 
     kind: Literal["phantoms", "local", "s3"]
     root: str | None = None
-    objects: tuple[Entry | S3Entry, ...] = ()
+    objects: tuple[LocalObject | S3Object, ...] = ()
 
     @model_validator(mode="after")
     def _objects_fit_the_kind(self) -> Snapshot:
-        fitting = {"phantoms": (), "local": (Entry,), "s3": (S3Entry,)}[self.kind]
+        fitting = {"phantoms": (), "local": (LocalObject,), "s3": (S3Object,)}[self.kind]
         wrong = [entry.key for entry in self.objects if not isinstance(entry, fitting)]
         if wrong or (self.root is None) == (self.kind == "s3"):
             raise ValueError(f"not a snapshot of kind {self.kind}: root {self.root!r}, objects such as {wrong[:3]}")
         return self
-
-
-def safe_path(key: str) -> PurePosixPath:
-    """The key as a relative path that stays where it is put.
-
-    Raises:
-        SourceError: absolute, leads upwards, or is no POSIX path.
-    """
-    path = PurePosixPath(key)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in key or "\0" in key:
-        raise SourceError(
-            f"unsafe key {key!r}", where="source.snapshot.json", remedy="take a new snapshot with `sim4seg snapshot`"
-        )
-    return path
 
 
 def read_snapshot(path: Path) -> Snapshot:

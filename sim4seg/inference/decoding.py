@@ -22,7 +22,7 @@ from sim4seg.inference.key_value_cache import make_room
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class TokenIds:
     """Token ids that decoding must know: the end of an answer, ``[SEG]``, and the image placeholder (never written)."""
 
     end: int
@@ -100,7 +100,7 @@ def pick_tokens(logits: Tensor, draws: Tensor, temperatures: Tensor) -> Tensor:
 def write_paths(
     lvlm: Any,
     inputs: Mapping[str, Tensor],
-    vocabulary: Vocabulary,
+    vocabulary: TokenIds,
     draws: Tensor,
     temperatures: Tensor,
 ) -> Writing:
@@ -178,7 +178,7 @@ class _Rows:
 
 
 def _continue(
-    lvlm: Any, rows: _Rows, vocabulary: Vocabulary, draws: Tensor, temperatures: Tensor
+    lvlm: Any, rows: _Rows, vocabulary: TokenIds, draws: Tensor, temperatures: Tensor
 ) -> tuple[list[Written], Tensor]:
     """Write until every row has ended or the length is used up; finished rows leave the batch."""
     count, longest = draws.shape

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sim4seg.config.evaluate import Evaluate
 from sim4seg.config.ingest import Ingest
-from sim4seg.cot.diagnosis import normalise, read_diagnosis
+from sim4seg.cot.diagnosis import normalise_label, read_diagnosis
 from sim4seg.data.images import decode_image
 from sim4seg.errors import ModelError, Sim4SegError
 from sim4seg.inference.tts import Candidate, answer_batch, choose, overlap
@@ -55,7 +55,7 @@ def confidence(candidates: Sequence[Candidate], chosen: int) -> float:
         return 0.0
     if len(candidates) == 1:
         return math.exp(min(mine.log_probability, 0.0)) * min(max(mine.predicted_iou, 0.0), 1.0)
-    same = [normalise(read_diagnosis(one.text) or "") == normalise(diagnosis) for one in candidates]
+    same = [normalise_label(read_diagnosis(one.text) or "") == normalise_label(diagnosis) for one in candidates]
     masks = [overlap(mine.mask, one.mask) for index, one in enumerate(candidates) if index != chosen]
     return float(np.mean(same) * np.mean(masks))
 

@@ -92,7 +92,7 @@ def answer_batch(
     writing = decoding.write_paths(
         model.lvlm,
         {**prompt, **model.image_kwargs(prompt["input_ids"], visual)},
-        decoding.Vocabulary(processor.tokenizer.eos_token_id, processor.seg_token_id, processor.image_token_id),
+        decoding.TokenIds(processor.tokenizer.eos_token_id, processor.seg_token_id, processor.image_token_id),
         decoding.uniform_draws(seeds, paths, max_new_tokens),
         torch.tensor([0.0] + [temperature] * (paths - 1)),
     )

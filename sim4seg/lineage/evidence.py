@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from sim4seg.lineage.dvc_lock import LineageError, Lock, parse_lock, read_yaml
-from sim4seg.registry.resolution import Registered, find_version
+from sim4seg.registry.resolution import Registered, version_named
 
 LOCK, PARAMS, SNAPSHOT = "dvc.lock", "params.yaml", "source.snapshot.json"
 RESTORED = (PARAMS, SNAPSHOT, LOCK)
@@ -99,5 +99,5 @@ def read_evidence(uri: str, workspace: Path) -> Evidence:
     Raises:
         RegistryError: nothing of that name, or the store failed.
     """
-    registered = find_version(uri, workspace)
+    registered = version_named(uri, workspace)
     return Evidence(registered, registered.evidence())

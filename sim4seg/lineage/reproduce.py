@@ -18,7 +18,7 @@ from sim4seg.git import file_at
 from sim4seg.lineage.dvc_lock import LineageError, Stage, downstream, dvc_digest, parse_lock, upstream
 from sim4seg.lineage.dvc_project import default_remote, run_dvc
 from sim4seg.lineage.evidence import RESTORED, Evidence
-from sim4seg.lineage.stage_difference import Difference, first_difference
+from sim4seg.lineage.stage_difference import StageDifference, first_difference
 from sim4seg.lineage.verify import same_file
 from sim4seg.lineage.worktree import add_worktree, environment, remove_worktree
 
@@ -45,7 +45,7 @@ class Reproduction:
     commit: str
     stages: dict[str, str]
     identical: bool
-    difference: Difference | None
+    difference: StageDifference | None
     differing: tuple[str, ...]
     folder: str
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from sim4seg.atomic import write_text
 from sim4seg.config.base import Base
 from sim4seg.config.fetch import Fetch
-from sim4seg.data.snapshot import Entry, S3Entry, Snapshot, read_snapshot
+from sim4seg.data.snapshot import LocalObject, S3Object, Snapshot, read_snapshot
 from sim4seg.data.sources import open_source
 from sim4seg.digest import digest_file
 from sim4seg.errors import SourceError
@@ -31,11 +31,11 @@ def _raw_files(evidence: Evidence, objects: Objects) -> Mapping[str, Path] | Non
     return objects.files(RAW, md5) if md5 else None
 
 
-def _is(file: Path, entry: Entry | S3Entry) -> bool:
+def _is(file: Path, entry: LocalObject | S3Object) -> bool:
     """Size, and digest where the entry has one: an ETag is an MD5 unless the object came in parts (or under a key)."""
     if file.stat().st_size != entry.size:
         return False
-    if isinstance(entry, Entry):
+    if isinstance(entry, LocalObject):
         return digest_file(file) == entry.sha256
     return "-" in entry.etag or md5_file(file) == entry.etag
 
@@ -112,7 +112,7 @@ def write_images(evidence: Evidence, objects: Objects, file: Path) -> int:
             )
         rows = [(key, path.stat().st_size, digest_file(path), "") for key, path in sorted(files.items())]
     for entry in snapshot.objects:
-        if isinstance(entry, Entry):
+        if isinstance(entry, LocalObject):
             rows.append((entry.key, entry.size, entry.sha256, ""))
         else:
             rows.append((entry.key, entry.size, entry.etag, entry.version or ""))

@@ -18,7 +18,7 @@ MODEL = "models/sim4seg"
 
 
 @dataclass(frozen=True)
-class Difference:
+class StageDifference:
     """A stage that was made again and is not the same.
 
     Attributes:
@@ -34,7 +34,7 @@ class Difference:
     cause: list[str]
 
 
-def first_difference(stage: str, now: Lock, evidence: Evidence, workspace: Path, tree: Path) -> Difference:
+def first_difference(stage: str, now: Lock, evidence: Evidence, workspace: Path, tree: Path) -> StageDifference:
     """Compare one stage's record and files with what the evidence says.
 
     Args:
@@ -53,7 +53,7 @@ def first_difference(stage: str, now: Lock, evidence: Evidence, workspace: Path,
             if now[stage].outs.get(path) != md5:
                 before = _before(path, md5, evidence, workspace, Path(scratch))
                 outputs[path] = file_differences(before, _after(tree / path))
-    return Difference(stage, inputs, outputs, [] if inputs else _cause(evidence))
+    return StageDifference(stage, inputs, outputs, [] if inputs else _cause(evidence))
 
 
 def _after(path: Path) -> Files | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sim4seg.errors import ConfigError
 from sim4seg.plan.plan_warnings import memory_doubts, other_doubts
-from sim4seg.plan.static_memory import BYTES, GB, Dtype, Held, Sharding, held
+from sim4seg.plan.static_memory import BYTES, GB, Dtype, Sharding, StaticMemory, static_memory
 from sim4seg.plan.step_cost import SAVED, Cost
 
 
@@ -103,7 +103,7 @@ class Budget:
     cost: Cost
     machine: Machine
     run: Run
-    held: Held
+    held: StaticMemory
     one: int
     largest: int
     largest_kept: int
@@ -133,7 +133,7 @@ def make_budget(cost: Cost, machine: Machine, run: Run, evaluation: int | None =
         ConfigError: numbers that make no sense.
     """
     _check(machine, run)
-    parts = held(cost.counts, machine.sharding, machine.gpus, run.dtype)
+    parts = static_memory(cost.counts, machine.sharding, machine.gpus, run.dtype)
     free = machine.free - parts.total
     kept, checkpointed = (mode.largest(free) for mode in (cost.kept, cost.checkpointed))
     operations = cost.operations(checkpointing=run.checkpointing)

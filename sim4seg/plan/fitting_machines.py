@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sim4seg.plan.budget import Machine, Run
-from sim4seg.plan.static_memory import Sharding, held, precision_of
+from sim4seg.plan.static_memory import Sharding, precision_of, static_memory
 from sim4seg.plan.step_cost import Cost, step_of_one, trained_on_meta
 
 MACHINES = ((1, 24), (1, 40), (1, 80), (8, 24), (8, 80))
@@ -24,7 +24,7 @@ def fits_on(cost: Cost, run: Run) -> list[str]:
         ways: tuple[Sharding, ...] = ("none",) if gpus == 1 else ("zero2", "fsdp")
         free = Machine(gpus, memory).free
         for way in ways:
-            if held(cost.counts, way, gpus, run.dtype).total + activations[way] <= free:
+            if static_memory(cost.counts, way, gpus, run.dtype).total + activations[way] <= free:
                 found.append(f"{gpus} x {memory}{WAYS[way]}")
                 break
     return found

@@ -54,7 +54,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Held:
+class StaticMemory:
     """Bytes a GPU.
 
     Attributes:
@@ -86,7 +86,7 @@ def precision_of(sharding: Sharding, dtype: Dtype) -> Precision:
     return Precision("bfloat16", "bfloat16", autocast=False)
 
 
-def held(counts: Counts, sharding: Sharding, gpus: int, dtype: Dtype) -> Held:
+def static_memory(counts: Counts, sharding: Sharding, gpus: int, dtype: Dtype) -> StaticMemory:
     """What one of ``gpus`` holds; arguments as for :func:`precision_of`."""
     if sharding in ("none", "fsdp"):
         return _held_by_pytorch(counts, sharding, gpus, dtype)
@@ -97,10 +97,10 @@ def held(counts: Counts, sharding: Sharding, gpus: int, dtype: Dtype) -> Held:
     )
     # Stages 1 and 2 fill one bucket while the other is on its way (overlap_comm).
     buffers = 2 * REDUCE_BUCKET + 2 * (min(MOST_GATHERED, counts.total) if stage == 3 else REDUCE_BUCKET)
-    return Held(weights, gradients, optimizer, buffers)
+    return StaticMemory(weights, gradients, optimizer, buffers)
 
 
-def _held_by_pytorch(counts: Counts, sharding: Sharding, gpus: int, dtype: Dtype) -> Held:
+def _held_by_pytorch(counts: Counts, sharding: Sharding, gpus: int, dtype: Dtype) -> StaticMemory:
     """Trained weights, their gradients and moments are float32 here."""
     share, buffers = 1, 0
     if sharding == "fsdp":
@@ -108,7 +108,7 @@ def _held_by_pytorch(counts: Counts, sharding: Sharding, gpus: int, dtype: Dtype
         buffers = 2 * (2 * counts.layer + counts.outside)  # bfloat16; the next layer comes while one is at work
     elif gpus > 1:
         buffers = 4 * counts.learned  # data parallel's buckets of gradients
-    return Held(
+    return StaticMemory(
         weights=-(-(BYTES[dtype] * counts.frozen + 4 * counts.learned) // share),
         gradients=-(-4 * counts.learned // share),
         optimizer=-(-MOMENTS * counts.learned // share),

@@ -10,7 +10,7 @@ from torch import nn
 
 from sim4seg.model.families import family_named
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
-from sim4seg.model.presets import Vocabulary, on_meta, preset_named
+from sim4seg.model.presets import TokenVocabulary, on_meta, preset_named
 from sim4seg.plan.activation_memory import Activations, count_activations
 from sim4seg.plan.dry_run import Lengths, Step, make_batch, run_step
 from sim4seg.plan.static_memory import BYTES, Counts, Precision, precision_of
@@ -65,7 +65,7 @@ def token_grid(preset: str) -> tuple[int, int]:
     """The grid of an image of the preset; the largest square one where it depends on the image."""
     chosen = preset_named(preset)
     words = chosen.vocabulary
-    frames = chosen.configure(words or Vocabulary(1024, 3, 4, 1, 2, 0))[1]
+    frames = chosen.configure(words or TokenVocabulary(1024, 3, 4, 1, 2, 0))[1]
     fixed = family_named(frames.family).fixed_grid(frames)
     side = int((frames.vision_pixels[1] // frames.vision_patch**2) ** 0.5)
     return fixed or (side, side)

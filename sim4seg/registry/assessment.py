@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim4seg.comparison.differences import COVERAGE, FIGURES, Comparison, Difference
+from sim4seg.comparison.differences import COVERAGE, FIGURES, Comparison, FigureDifference
 from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError
 from sim4seg.registry import evidence, rules
@@ -64,7 +64,7 @@ class Assessment:
         return "\n".join(lines) + "\n"
 
 
-def _change(found: Difference) -> str:
+def _change(found: FigureDifference) -> str:
     return f"{100 * found.champion:.2f} → {100 * found.candidate:.2f} ({100 * found.difference:+.2f})"
 
 

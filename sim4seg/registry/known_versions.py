@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownVersion:
     """A registered version.
 
     Attributes:
@@ -32,9 +32,9 @@ class Known:
     snapshot: str
 
 
-def _known(version: ModelVersion) -> Known:
+def _known(version: ModelVersion) -> KnownVersion:
     tags = dict(version.tags)
-    return Known(
+    return KnownVersion(
         number=int(version.version),
         decision=str(tags.get(DECISION, "")),
         digest=str(tags.get(MODEL_DIGEST, "")),
@@ -42,7 +42,7 @@ def _known(version: ModelVersion) -> Known:
     )
 
 
-def find_versions(params: Register, snapshot: str, workspace: Path = Path()) -> list[Known]:
+def versions_of_snapshot(params: Register, snapshot: str, workspace: Path = Path()) -> list[KnownVersion]:
     """The versions made from the snapshot of that digest, oldest first; empty also if there is no registry yet.
 
     Args:
@@ -53,14 +53,14 @@ def find_versions(params: Register, snapshot: str, workspace: Path = Path()) -> 
     return [_known(version) for version in Store(params.name, workspace).tagged(SNAPSHOT_DIGEST, snapshot)]
 
 
-def find_version(params: Register, snapshot: str, workspace: Path = Path()) -> Known | None:
-    """The newest of :func:`find_versions`."""
-    found = find_versions(params, snapshot, workspace)
+def newest_of_snapshot(params: Register, snapshot: str, workspace: Path = Path()) -> KnownVersion | None:
+    """The newest of :func:`versions_of_snapshot`."""
+    found = versions_of_snapshot(params, snapshot, workspace)
     return found[-1] if found else None
 
 
 def decision(params: Register, version: int | str | None = None, workspace: Path = Path()) -> str:
-    """What became of a version (None = the candidate): see :attr:`Known.decision`.
+    """What became of a version (None = the candidate): see :attr:`KnownVersion.decision`.
 
     Raises:
         RegistryError: there is no such version.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sim4seg.errors import RegistryError
 from sim4seg.registry import promotion_log
-from sim4seg.registry.promotion_log import Entry
+from sim4seg.registry.promotion_log import LogEntry
 from sim4seg.registry.store import CHAMPION, Store, registry_folder
 from sim4seg.registry.tags import DECISION, HEAD, MODEL_DIGEST
 
@@ -48,7 +48,7 @@ class Ledger:
         self.store = store
         self.path = registry_folder(store.workspace) / LOG
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[LogEntry]:
         """This model's entries, oldest first, compared with what the registry holds.
 
         Raises:
@@ -62,7 +62,7 @@ class Ledger:
         """Every version that is or was champion, in the order of their numbers."""
         return sorted({entry.version for entry in self.entries() if entry.action in CROWNING}, key=int)
 
-    def settle(self, *, repair: bool = False) -> Entry | None:
+    def settle(self, *, repair: bool = False) -> LogEntry | None:
         """Complete what a kill left between the log and the registry.
 
         Args:
@@ -94,11 +94,11 @@ class Ledger:
 
     def record(
         self, action: str, version: ModelVersion, replaced: ModelVersion | None, who: str | None, why: str
-    ) -> Entry:
+    ) -> LogEntry:
         """Log, then put in force. Killed in between, :meth:`settle` of the next call completes it."""
         entry = promotion_log.append(
             self.path,
-            Entry(
+            LogEntry(
                 action=action,
                 name=self.store.name,
                 version=str(version.version),
@@ -112,7 +112,7 @@ class Ledger:
         self._put_in_force(entry)
         return entry
 
-    def _put_in_force(self, entry: Entry) -> None:
+    def _put_in_force(self, entry: LogEntry) -> None:
         version = self.store.version(entry.version)
         if entry.action in CROWNING:
             self.store.set_alias(CHAMPION, version)
@@ -121,7 +121,7 @@ class Ledger:
             self.store.set_tag(version, DECISION, f"{verb} by {entry.who}: {entry.why}"[:DECISION_LENGTH])
         self.store.set_head(entry.hash)
 
-    def _pending(self, mine: list[Entry]) -> Entry | None:
+    def _pending(self, mine: list[LogEntry]) -> LogEntry | None:
         """The last entry if it is not in force yet."""
         head, hashes = self.store.head(), [entry.hash for entry in mine]
         known = hashes.index(head) + 1 if head in hashes else 0

@@ -13,7 +13,7 @@ from sim4seg.registry import promotion_log
 from sim4seg.registry.assessment import Assessment, assess_version, chosen
 from sim4seg.registry.export import export_champion
 from sim4seg.registry.ledger import DECISION_LENGTH, Ledger, log_path
-from sim4seg.registry.promotion_log import Entry
+from sim4seg.registry.promotion_log import LogEntry
 from sim4seg.registry.store import CHAMPION, Store, is_missing, locked
 from sim4seg.registry.tags import DECISION
 
@@ -47,7 +47,7 @@ def _number(version: ModelVersion | None) -> str | None:
     return str(version.version) if version is not None else None
 
 
-def _already(store: Store, version: ModelVersion, finished: Entry | None) -> Promotion:
+def _already(store: Store, version: ModelVersion, finished: LogEntry | None) -> Promotion:
     """The answer for a version that is champion; its stored weights are checked all the same."""
     store.weights(version, fresh=True)
     number = str(version.version)
@@ -260,7 +260,7 @@ def rollback(
     return _exported(params, store, done)
 
 
-def history(workspace: Path = Path(), params: Register | None = None) -> list[Entry]:
+def history(workspace: Path = Path(), params: Register | None = None) -> list[LogEntry]:
     """The verified promotion log, oldest first.
 
     Args:

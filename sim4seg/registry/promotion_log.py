@@ -16,7 +16,7 @@ FIRST = "0" * 64
 
 
 @dataclass(frozen=True)
-class Entry:
+class LogEntry:
     """One event.
 
     Attributes:
@@ -44,7 +44,7 @@ class Entry:
     hash: str = ""
 
 
-def _hash(entry: Entry) -> str:
+def _hash(entry: LogEntry) -> str:
     return digest_json({key: value for key, value in asdict(entry).items() if key != "hash"})
 
 
@@ -56,11 +56,11 @@ def _tampered(path: Path, line: int, what: str) -> RegistryError:
     )
 
 
-def _entries(path: Path) -> Iterator[Entry]:
+def _entries(path: Path) -> Iterator[LogEntry]:
     previous = FIRST
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            entry = Entry(**json.loads(line))
+            entry = LogEntry(**json.loads(line))
         except (ValueError, TypeError) as error:
             raise _tampered(path, number, "not an entry of this log") from error
         if entry.previous_hash != previous:
@@ -79,7 +79,7 @@ def _drop_torn_line(path: Path) -> None:
         os.truncate(path, whole)
 
 
-def read(path: Path) -> list[Entry]:
+def read(path: Path) -> list[LogEntry]:
     """The verified log, oldest first; empty if there is none.
 
     Raises:
@@ -91,14 +91,14 @@ def read(path: Path) -> list[Entry]:
     return list(_entries(path))
 
 
-def read_whole(path: Path) -> list[Entry]:
+def read_whole(path: Path) -> list[LogEntry]:
     """As :func:`read`, after mending a torn last line; the caller holds the registry lock."""
     if path.is_file():
         _drop_torn_line(path)
     return read(path)
 
 
-def append(path: Path, entry: Entry) -> Entry:
+def append(path: Path, entry: LogEntry) -> LogEntry:
     """Verify the log, bind ``entry`` to its end, write it through to the disk; the caller holds the registry lock.
 
     Raises:
@@ -107,8 +107,8 @@ def append(path: Path, entry: Entry) -> Entry:
     path.parent.mkdir(parents=True, exist_ok=True)
     before = read_whole(path)
     fields = asdict(entry) | {"previous_hash": before[-1].hash if before else FIRST, "hash": ""}
-    bound = Entry(**fields)
-    bound = Entry(**(fields | {"hash": _hash(bound)}))
+    bound = LogEntry(**fields)
+    bound = LogEntry(**(fields | {"hash": _hash(bound)}))
     with open(path, "a", encoding="utf-8") as stream:
         stream.write(json.dumps(asdict(bound), sort_keys=True, ensure_ascii=False) + "\n")
         stream.flush()

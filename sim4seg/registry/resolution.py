@@ -57,7 +57,7 @@ class Registered:
         return self.store.artifact(self.version, path)
 
 
-def find_version(uri: str, workspace: Path = Path()) -> Registered:
+def version_named(uri: str, workspace: Path = Path()) -> Registered:
     """The version that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` names.
 
     Raises:
@@ -108,5 +108,5 @@ def resolve(uri: str | Path, workspace: Path = Path()) -> tuple[Path, str]:
         if not folder.is_dir():
             raise RegistryError("there is no such model folder", where=text, remedy="check the path")
         return folder, f"sha256:{digest_directory(folder)[:12]}"
-    found = find_version(text, workspace)
+    found = version_named(text, workspace)
     return found.weights(), f"{found.name}/{found.number}"

@@ -14,10 +14,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from sim4seg.atomic import atomic_directory
-from sim4seg.data.snapshot import safe_path
 from sim4seg.digest import digest_file
 from sim4seg.errors import RegistryError
 from sim4seg.progress import with_progress
+from sim4seg.safe_path import safe_path
 from sim4seg.storage.client import ENDPOINT, Answers, client, explained
 
 BLOCK = 1024 * 1024

@@ -50,7 +50,7 @@ def _train_one_row(weight: Tensor, row: int) -> None:
     setattr(weight, ONLY_ROW, row)
 
 
-def merge_lora(model: Sim4SegForConditionalGeneration) -> None:
+def fold_adapters_in(model: Sim4SegForConditionalGeneration) -> None:
     """Fold the adapters into the weights and take them out, in place; a model without adapters stays as it is."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):

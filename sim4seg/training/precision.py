@@ -28,7 +28,7 @@ def check_precision(params: Train) -> None:
             )
 
 
-def hold(model: nn.Module, dtype: torch.dtype) -> None:
+def cast_weights(model: nn.Module, dtype: torch.dtype) -> None:
     """Hold frozen weights in ``dtype`` and trained ones in float32, in place.
 
     Most updates of a trained weight are smaller than bfloat16's rounding of it, and would be lost. Buffers stay.

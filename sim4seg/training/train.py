@@ -29,8 +29,8 @@ from sim4seg.training.arguments import training_arguments
 from sim4seg.training.attention_kernels import set_attention
 from sim4seg.training.checkpoints import check_origin, last_checkpoint
 from sim4seg.training.dataset import Collator, SplitDataset
-from sim4seg.training.lora import add_lora, merge_lora, trained_count
-from sim4seg.training.precision import check_precision, hold, take_trained
+from sim4seg.training.lora import add_lora, fold_adapters_in, trained_count
+from sim4seg.training.precision import cast_weights, check_precision, take_trained
 from sim4seg.training.processes import this_process
 from sim4seg.training.progress_lines import PlainProgress
 from sim4seg.training.sample_order import SampleOrder, Share
@@ -98,7 +98,7 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
         embeddings = open_store(paths.embeddings)
         if embeddings is not None:
             check_encoder(model, embeddings.encoder, str(paths.embeddings))
-        hold(model, getattr(torch, params.weights.dtype))
+        cast_weights(model, getattr(torch, params.weights.dtype))
         folder = paths.work / f"train-{fingerprint(seed, params, paths)[:16]}"
         order = SampleOrder(
             training.datasets,
@@ -189,7 +189,7 @@ def _whole_model(
 
 def _write(trainer: Sim4SegTrainer, model: Sim4SegForConditionalGeneration, processor: Any, paths: TrainPaths) -> None:
     trained = trained_count(model)
-    merge_lora(model)
+    fold_adapters_in(model)
     history = trainer.state.log_history
     scores = [{"step": row["step"], "giou": row["eval_giou"]} for row in history if "eval_giou" in row]
     write_text(paths.curve, _curve([row for row in history if "loss" in row]))

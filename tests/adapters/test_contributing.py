@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from sim4seg.data.adapters import base
-from sim4seg.data.dataset_vocabulary import Vocabulary
+from sim4seg.data.dataset_vocabulary import DatasetVocabulary
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
@@ -35,7 +35,7 @@ def test_the_example_adapter_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / adapter.folder / folder / "1.tif")
     assert adapter.found(tmp_path)
     (sample,) = adapter.read(adapter.directory(tmp_path))
-    words = Vocabulary.model_validate({"key": "cvc", **yaml.safe_load(block("yaml"))})
+    words = DatasetVocabulary.model_validate({"key": "cvc", **yaml.safe_load(block("yaml"))})
     assert sample.label is not None and words.canonical(sample.label) == "polyp"
     assert (words.title, words.modality) == (adapter.title, adapter.modality)
 

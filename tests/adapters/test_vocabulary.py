@@ -8,16 +8,16 @@ import pytest
 from pydantic import ValidationError
 
 from sim4seg.data import dataset_vocabulary
-from sim4seg.data.dataset_vocabulary import Vocabulary, all_texts, load_vocabulary, vocabulary_keys
+from sim4seg.data.dataset_vocabulary import DatasetVocabulary, all_texts, load_vocabulary, vocabulary_keys
 from sim4seg.data.place_phrases import all_phrases
 from sim4seg.errors import BadSample, ConfigError
 
 FOUR = tuple(f"Segment {{target}} {{where}} and diagnose, {n}." for n in range(4))
 
 
-def vocabulary(**changes: object) -> Vocabulary:
+def vocabulary(**changes: object) -> DatasetVocabulary:
     values = {"key": "k", "title": "t", "modality": "X-ray", "targets": ["lesion"], "labels": {"benign": ["harmless"]}}
-    return Vocabulary.model_validate({**values, "questions": FOUR, **changes})
+    return DatasetVocabulary.model_validate({**values, "questions": FOUR, **changes})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim4seg.cot.diagnosis import names_label, normalise, read_diagnosis
+from sim4seg.cot.diagnosis import names_label, normalise_label, read_diagnosis
 
 STEPS = "Sure, it is [SEG]. Firstly, the modality: X-ray. Secondly, I see: a line. Thirdly, margins: sharp. "
 
@@ -53,7 +53,7 @@ def test_naming(diagnosis: str | None, label: str, synonyms: list[str], right: b
 
 @given(st.text(max_size=60))
 def test_normalising_twice_changes_nothing(text: str) -> None:
-    assert normalise(normalise(text)) == normalise(text)
+    assert normalise_label(normalise_label(text)) == normalise_label(text)
 
 
 @given(st.text(alphabet=st.characters(categories=["Ll", "Lu", "Nd"]), min_size=1, max_size=20), st.text(max_size=40))

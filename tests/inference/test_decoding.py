@@ -43,7 +43,7 @@ def pictures(sizes=((64, 64), (40, 120), (200, 31))):
 
 def write(model, processor, temperatures, seeds=(1, 2, 3), length=LENGTH):
     inputs = {**processor.text_inputs(QUESTIONS), "pixel_values": processor.image_inputs(pictures())["pixel_values"]}
-    vocabulary = decoding.Vocabulary(processor.tokenizer.eos_token_id, processor.seg_token_id, processor.image_token_id)
+    vocabulary = decoding.TokenIds(processor.tokenizer.eos_token_id, processor.seg_token_id, processor.image_token_id)
     draws = decoding.uniform_draws(list(seeds), len(temperatures), length)
     with torch.inference_mode():
         return inputs, decoding.write_paths(model.lvlm, inputs, vocabulary, draws, torch.tensor(temperatures))
@@ -301,8 +301,6 @@ def test_a_family_with_positions_of_several_axes_is_decoded_as_by_its_generate()
     expected = by_generate(lvlm, inputs, end, pad, image)
     with torch.inference_mode():
         draws = decoding.uniform_draws([1, 2], 2, LENGTH)
-        writing = decoding.write_paths(
-            lvlm, inputs, decoding.Vocabulary(end, 63, image), draws, torch.tensor([0.0, 1.0])
-        )
+        writing = decoding.write_paths(lvlm, inputs, decoding.TokenIds(end, 63, image), draws, torch.tensor([0.0, 1.0]))
     assert [paths[0].ids for paths in writing.paths] == expected
     assert len(set(expected[0])) > 2  # not a loop over one token, which positions would not change

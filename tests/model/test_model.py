@@ -10,7 +10,7 @@ from sim4seg.inference.tts import answer_batch, choose
 from sim4seg.model import load
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets import build
-from sim4seg.training.lora import add_lora, merge_lora
+from sim4seg.training.lora import add_lora, fold_adapters_in
 from tests.model.conftest import ANSWER, QUESTION
 
 SIZES = [(64, 64), (40, 120), (200, 31), (1, 1), (20, 2000)]
@@ -221,7 +221,7 @@ def test_lora_trains_what_the_paper_trains_and_merges_without_a_trace(tokenizer)
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
         before = model.eval()(**data).mask_logits
-        merge_lora(model)
+        fold_adapters_in(model)
         torch.testing.assert_close(model(**data).mask_logits, before, atol=1e-4, rtol=1e-4)
     assert set(model.state_dict()) == names
 

@@ -16,7 +16,7 @@ from sim4seg.plan.budget import Machine, Run, make_budget
 from sim4seg.plan.dry_run import Lengths
 from sim4seg.plan.fitting_machines import fits_on
 from sim4seg.plan.report import HEAD, describe, table
-from sim4seg.plan.static_memory import Counts, held, precision_of
+from sim4seg.plan.static_memory import Counts, precision_of, static_memory
 from sim4seg.plan.step_cost import Cost, cost_of, count_weights, trained_on_meta
 from sim4seg.training.lora import trained_count
 
@@ -177,7 +177,7 @@ def test_a_machine_is_named_where_one_sample_fits():
     cost = cost_of("smol-small")
     assert fits_on(cost, Run()) == ["1 x 24", "1 x 40", "1 x 80", "8 x 24", "8 x 80"]
     large = replace(cost, counts=Counts(9_600_000_000, 300_000_000, 200_000_000, 280_000_000))
-    share = {way: held(large.counts, way, 8, "bfloat16").total for way in ("zero2", "fsdp")}
+    share = {way: static_memory(large.counts, way, 8, "bfloat16").total for way in ("zero2", "fsdp")}
     assert share["fsdp"] < 24e9 * 0.9 < share["zero2"], "so that the way matters"
     assert fits_on(large, Run()) == ["1 x 40", "1 x 80", "8 x 24 (FSDP2)", "8 x 80"]
     assert "1 x 40" not in fits_on(large, Run(dtype="float32"))

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sim4seg.config.train import LossWeights, Region
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model.presets import build, on_meta
-from sim4seg.model.presets.preset import Vocabulary
+from sim4seg.model.presets.preset import TokenVocabulary
 from sim4seg.plan.activation_memory import count_activations
 from sim4seg.plan.dry_run import FUSED, Lengths, make_batch, run_step
 from sim4seg.plan.evaluation_memory import evaluation_bytes
@@ -28,7 +28,7 @@ HELD = {"float32": (torch.float32, False), "autocast": (torch.float32, True), "b
 def both(name, tokenizer, frozen=torch.float32):
     """The same model with weights and without, and the lengths of its samples."""
     real, processor = build(name, tokenizer, Region(), PAPER, seed=0)
-    words = Vocabulary.of(tokenizer, processor.frames.image_token)
+    words = TokenVocabulary.of(tokenizer, processor.frames.image_token)
     counted = on_meta(name, words)
     counted.config.loss = real.config.loss
     for model in (real, counted):

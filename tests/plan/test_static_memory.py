@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from sim4seg.plan.static_memory import REDUCE_BUCKET, Counts, Held, Precision, held, precision_of
+from sim4seg.plan.static_memory import REDUCE_BUCKET, Counts, Precision, StaticMemory, precision_of, static_memory
 from sim4seg.plan.step_cost import count_weights, trained_on_meta
 
 INFRA = Path(__file__).parents[2] / "infra/train"
@@ -27,8 +27,8 @@ WAYS = [
 
 @pytest.mark.parametrize(("sharding", "gpus", "dtype", "weights", "gradients", "optimizer", "buffers"), WAYS)
 def test_each_launch_holds_what_it_holds(sharding, gpus, dtype, weights, gradients, optimizer, buffers):
-    found = held(COUNTS, sharding, gpus, dtype)
-    wanted = Held(*(round(number * 1e9) for number in (weights, gradients, optimizer, buffers)))
+    found = static_memory(COUNTS, sharding, gpus, dtype)
+    wanted = StaticMemory(*(round(number * 1e9) for number in (weights, gradients, optimizer, buffers)))
     assert found == wanted
     assert found.total == wanted.weights + wanted.gradients + wanted.optimizer + wanted.buffers
 
@@ -42,7 +42,7 @@ def test_one_gpu_holds_what_the_weights_and_adamw_really_take(dtype):
     optimizer = torch.optim.AdamW(learned)
     optimizer.step()
     moments = [t for state in optimizer.state.values() for t in state.values() if t.dim()]
-    found = held(count_weights(model), "none", 1, dtype)
+    found = static_memory(count_weights(model), "none", 1, dtype)
     assert found.weights == sum(weight.nbytes for weight in model.parameters())
     assert found.gradients == sum(weight.grad.nbytes for weight in learned)
     assert found.optimizer == sum(moment.nbytes for moment in moments)

@@ -12,7 +12,16 @@ from sim4seg.data.shards import ShardWriter
 from sim4seg.data.snapshot import Snapshot, read_snapshot, snapshot_digest
 from sim4seg.errors import DataError, NotPromoted, RegistryError
 from sim4seg.evaluation.evaluate import scorer
-from sim4seg.registry import assess, decision, decline, find_version, find_versions, history, promote, refuse
+from sim4seg.registry import (
+    assess,
+    decision,
+    decline,
+    history,
+    newest_of_snapshot,
+    promote,
+    refuse,
+    versions_of_snapshot,
+)
 from sim4seg.registry.store import Store
 
 PARAMS = Register()
@@ -121,16 +130,16 @@ def test_a_declined_candidate_is_promoted_only_by_name(workspace):
 
 def test_versions_are_found_by_their_snapshot(workspace):
     digest = snapshot_digest(Snapshot(kind="phantoms"))
-    assert find_version(PARAMS, digest, workspace.root / "elsewhere") is None
-    assert find_version(PARAMS, digest, workspace.root) is None
+    assert newest_of_snapshot(PARAMS, digest, workspace.root / "elsewhere") is None
+    assert newest_of_snapshot(PARAMS, digest, workspace.root) is None
     workspace.add(PARAMS)
     workspace.snapshot("a/b.png")
     assert workspace.add(PARAMS) == "2", "the same model from another snapshot is another version"
     other = snapshot_digest(read_snapshot(workspace.root / "source.snapshot.json"))
     promote(PARAMS, 1, workspace.root)
-    assert find_version(PARAMS, digest, workspace.root).decision.startswith("promoted")
-    assert (find_version(PARAMS, other, workspace.root).number, decision(PARAMS, 2, workspace.root)) == (2, "")
-    assert find_versions(PARAMS, "0" * 64, workspace.root) == []
+    assert newest_of_snapshot(PARAMS, digest, workspace.root).decision.startswith("promoted")
+    assert (newest_of_snapshot(PARAMS, other, workspace.root).number, decision(PARAMS, 2, workspace.root)) == (2, "")
+    assert versions_of_snapshot(PARAMS, "0" * 64, workspace.root) == []
 
 
 def real_data(workspace, ids, scorer_now):

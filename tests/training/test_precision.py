@@ -11,7 +11,7 @@ from sim4seg.errors import ConfigError
 from sim4seg.model.frames import PLACES, pack_places, unpack_place
 from sim4seg.model.presets import build, preset_named
 from sim4seg.training.lora import add_lora
-from sim4seg.training.precision import check_precision, hold, take_trained
+from sim4seg.training.precision import cast_weights, check_precision, take_trained
 
 BF16 = Weights(dtype="bfloat16")
 
@@ -39,7 +39,7 @@ def batch(model_and_batch):
 
 
 def test_trained_weights_stay_float32_and_take_small_steps(model, batch):
-    hold(model, torch.bfloat16)
+    cast_weights(model, torch.bfloat16)
     kinds = {(p.requires_grad, p.dtype) for p in model.parameters()}
     assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -57,7 +57,7 @@ def test_trained_weights_stay_float32_and_take_small_steps(model, batch):
 def test_losses_are_those_of_float32_weights_to_their_rounding(model, batch):
     losses = []
     for dtype in (torch.float32, torch.bfloat16):
-        hold(model, dtype)
+        cast_weights(model, dtype)
         with torch.autocast("cpu", torch.bfloat16):
             losses.append({name: float(part.detach()) for name, part in model.eval()(**batch).parts.items()})
     assert losses[0] != losses[1]
@@ -67,7 +67,7 @@ def test_losses_are_those_of_float32_weights_to_their_rounding(model, batch):
 
 def test_frozen_weights_come_out_as_published(tokenizer, model):
     published = {name: value.clone() for name, value in model.state_dict().items()}
-    hold(model, torch.bfloat16)
+    cast_weights(model, torch.bfloat16)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.requires_grad:

@@ -17,7 +17,7 @@ from sim4seg.errors import ModelError
 from sim4seg.model import load
 from sim4seg.model.presets import build
 from sim4seg.model.weights.adapters import base_digest, load_adapters, save_adapters
-from sim4seg.model.weights.merge import merge_lora
+from sim4seg.model.weights.merge import merge_adapter_files
 from sim4seg.training.lora import add_lora
 from tests.model.conftest import tokenizer  # noqa: F401
 from tests.model.test_model import batch
@@ -131,8 +131,8 @@ def test_folded_in_they_say_the_same(trained, source, tmp_path):
 
 def test_both_ways_of_folding_give_the_same_bytes_whatever_the_size_of_files(trained, tmp_path):
     *_, folder = trained
-    merge_lora(folder / "adapters", tmp_path / "a", folder / "base")
-    merge_lora(folder / "whole", tmp_path / "b", shard_bytes=3_000_000)
+    merge_adapter_files(folder / "adapters", tmp_path / "a", folder / "base")
+    merge_adapter_files(folder / "whole", tmp_path / "b", shard_bytes=3_000_000)
     one = load_file(tmp_path / "a" / "model.safetensors")
     many = {n: t for file in (tmp_path / "b").glob("model-*.safetensors") for n, t in load_file(file).items()}
     assert one.keys() == many.keys()
@@ -174,7 +174,7 @@ def test_frozen_weights_in_fewer_bits_are_the_base_s(trained, tmp_path):
     assert extract(folder, mixed, tmp_path / "out").exit_code == 0
     assert json.loads((tmp_path / "out" / "adapters.json").read_text())["revision"] == "base"
     assert same(logits(load_adapters(tmp_path / "out", folder / "base")[0], data), said)
-    merge_lora(mixed, tmp_path / "merged")
+    merge_adapter_files(mixed, tmp_path / "merged")
     merged = load_file(tmp_path / "merged" / "model.safetensors")
     assert {tensor.dtype for tensor in merged.values()} == {torch.float32}
     name = next(name for name in halves if name.endswith("0.self_attn.q_proj.base_layer.weight"))
@@ -205,7 +205,7 @@ def test_another_base_is_refused_with_both_digests(trained, tokenizer, tmp_path)
     model, *_, folder = trained
     base_of(tokenizer, tmp_path / "other", model.dtype, seed=4)
     digests = [base_digest(folder / "base"), base_digest(tmp_path / "other")]
-    for use in (load_adapters, lambda adapters, base: merge_lora(adapters, tmp_path / "out", base)):
+    for use in (load_adapters, lambda adapters, base: merge_adapter_files(adapters, tmp_path / "out", base)):
         with pytest.raises(ModelError, match=f"(?s){digests[0]}.*{digests[1]}.*somebody/base@abc123"):
             use(folder / "adapters", tmp_path / "other")
     assert not (tmp_path / "out").exists()
@@ -222,14 +222,14 @@ def test_what_cannot_be_folded_in_says_so(trained, tmp_path):
 
     def refused(message, *arguments):
         with pytest.raises(ModelError, match=message):
-            merge_lora(*arguments[:1], tmp_path / "out", *arguments[1:])
+            merge_adapter_files(*arguments[:1], tmp_path / "out", *arguments[1:])
 
     refused("no adapters to fold in", folder / "base")
     refused("adapters only, of the base somebody/base@abc123", folder / "adapters")
     changed = shutil.copytree(folder / "whole", tmp_path / "whole")
     (changed / "processor.json").unlink()
     refused("no processor.json", changed)
-    assert merge_lora(changed, tmp_path / "with", processor=folder / "base") == 6
+    assert merge_adapter_files(changed, tmp_path / "with", processor=folder / "base") == 6
     assert (tmp_path / "with" / "processor.json").read_bytes() == (folder / "base" / "processor.json").read_bytes()
     weights, config = load_file(changed / "model.safetensors"), json.loads((changed / "config.json").read_text())
     first = next(name for name in weights if ".lora_A." in name)

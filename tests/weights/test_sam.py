@@ -10,7 +10,7 @@ from sim4seg.digest import digest_directory, digest_file
 from sim4seg.errors import ModelError
 from sim4seg.model.configuration import SAM_DEFAULTS
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
-from sim4seg.model.presets import PRESETS, Vocabulary
+from sim4seg.model.presets import PRESETS, TokenVocabulary
 from sim4seg.model.segmenter import Segmenter
 from sim4seg.model.weights.sam import load_sam
 from sim4seg.model.weights.sam_sizes import sam_sizes
@@ -25,7 +25,7 @@ def segmenter(**changes):
 
 def model(preset, seed):
     torch.manual_seed(seed)
-    return Sim4SegForConditionalGeneration(PRESETS[preset].configure(Vocabulary(64, 3, 4, 1, 2, 0))[0])
+    return Sim4SegForConditionalGeneration(PRESETS[preset].configure(TokenVocabulary(64, 3, 4, 1, 2, 0))[0])
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from sim4seg.config.train import LossWeights, Train, Weights
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
-from sim4seg.model.presets import Vocabulary, catalogue, on_meta, prepare
+from sim4seg.model.presets import TokenVocabulary, catalogue, on_meta, prepare
 from sim4seg.model.presets.sizes import LLAMA_SMALL
 from sim4seg.model.presets.smol import smollm2_config
 from sim4seg.model.weights.smol import Published, make_smol
-from sim4seg.training.lora import add_lora, merge_lora, trained_count
+from sim4seg.training.lora import add_lora, fold_adapters_in, trained_count
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 LAYER = {
@@ -101,7 +101,7 @@ def source(tmp_path_factory):
     letters = sorted({chr(c) for c in [*range(33, 127), *range(161, 173), *range(174, 256)]})
     controls = [chr(256 + n) for n in range(256 - len(letters))]
     tokens = [*CONTROL, *letters, *controls, "th", "the"]
-    config = smollm2_config(replace(LLAMA_SMALL, kv_heads=2), Vocabulary(len(tokens), 0, 0, 1, 2, 2))
+    config = smollm2_config(replace(LLAMA_SMALL, kv_heads=2), TokenVocabulary(len(tokens), 0, 0, 1, 2, 2))
     words, tower = LlamaForCausalLM(config), EfficientNetLite(EfficientNetLiteConfig(image_size=64))
     for buffer in tower.buffers():
         if buffer.is_floating_point():
@@ -194,7 +194,7 @@ def test_only_adapters_the_seg_row_and_fresh_parts_learn(params, made):
         assert any(part in name for name in moved), part
     frozen = [n for n in moved if "language_model.layers" in n and "lora_" not in n]
     assert not frozen
-    merge_lora(model)
+    fold_adapters_in(model)
     answers = answer_batch(
         model.eval(), processor, [np.zeros((90, 40), np.uint8)], ["where?"], max_new_tokens=4, seeds=[0]
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, TypeVar
 
-from sim4seg.data.dataset_vocabulary import Vocabulary, load_vocabulary
+from sim4seg.data.dataset_vocabulary import DatasetVocabulary, load_vocabulary
 from sim4seg.data.sample import PhantomCase, RawSample
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm"})
@@ -97,7 +97,7 @@ class Adapter(ABC):
         """Yield the samples below ``root`` in a fixed order and note the rest in ``log``."""
 
     @property
-    def vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> DatasetVocabulary:
         """The dataset's labels, targets and questions."""
         return load_vocabulary(self.key)
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sim4seg.data.adapters import ADAPTERS
-from sim4seg.data.snapshot import Entry, Snapshot, safe_path
+from sim4seg.data.snapshot import LocalObject, Snapshot
 from sim4seg.digest import digest_file
 from sim4seg.errors import SourceError
 from sim4seg.progress import with_progress
+from sim4seg.safe_path import safe_path
 
 
 class LocalSource:
@@ -35,7 +36,7 @@ class LocalSource:
                 remedy=f"put at least one of these folders there: {names}; or set fetch.root or SIM4SEG_SOURCE_ROOT",
             )
         entries = [
-            Entry(key=f.relative_to(self.root).as_posix(), size=f.stat().st_size, sha256=digest_file(f))
+            LocalObject(key=f.relative_to(self.root).as_posix(), size=f.stat().st_size, sha256=digest_file(f))
             for f in with_progress(files, "snapshot")
         ]
         return Snapshot(kind="local", objects=tuple(entries))
@@ -46,7 +47,7 @@ class LocalSource:
         Raises:
             SourceError: an unsafe key, a file that is missing or no longer what it was.
         """
-        entries = [entry for entry in snapshot.objects if isinstance(entry, Entry)]
+        entries = [entry for entry in snapshot.objects if isinstance(entry, LocalObject)]
         for entry in with_progress(entries, "fetch", total=len(entries)):
             target = out / safe_path(entry.key)
             if not _holds(target, entry):
@@ -60,13 +61,13 @@ class LocalSource:
         """
         if not self.root.is_dir():
             raise SourceError("no such folder", where=str(self.root), remedy="set SIM4SEG_SOURCE_ROOT")
-        entries = [entry for entry in snapshot.objects if isinstance(entry, Entry)]
+        entries = [entry for entry in snapshot.objects if isinstance(entry, LocalObject)]
         for entry in with_progress(entries, "check", total=len(entries)):
             file = self.root / safe_path(entry.key)
             if not _holds(file, entry):
                 yield f"{entry.key} {'has changed' if file.is_file() else 'is missing'}"
 
-    def _copy(self, entry: Entry, target: Path) -> None:
+    def _copy(self, entry: LocalObject, target: Path) -> None:
         source = self.root / safe_path(entry.key)
         remedy = "restore the file, or take a new snapshot with `sim4seg snapshot` and commit it"
         if not source.resolve().is_relative_to(self.root.resolve()):
@@ -85,5 +86,5 @@ class LocalSource:
             raise SourceError("a file has changed since the snapshot", where=str(source), remedy=remedy)
 
 
-def _holds(file: Path, entry: Entry) -> bool:
+def _holds(file: Path, entry: LocalObject) -> bool:
     return file.is_file() and file.stat().st_size == entry.size and digest_file(file) == entry.sha256

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sim4seg.data.adapters import ADAPTERS
-from sim4seg.data.snapshot import S3Entry, Snapshot, safe_path
+from sim4seg.data.snapshot import S3Object, Snapshot
 from sim4seg.errors import SourceError
 from sim4seg.progress import with_progress
+from sim4seg.safe_path import safe_path
 from sim4seg.storage.client import CHANGED, ENDPOINT, PARALLEL, REFUSED, Answers, client, explained, parse_uri
 from sim4seg.storage.download import Wanted, download, size_and_etag
 
@@ -63,19 +64,19 @@ class S3Source:
             )
         return Snapshot(kind="s3", root=self.uri, objects=tuple(entries))
 
-    def _objects(self, store: Any, folder: str) -> Iterator[S3Entry]:
+    def _objects(self, store: Any, folder: str) -> Iterator[S3Object]:
         for page in store.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=folder):
             yield from (self._entry(item, None) for item in page.get("Contents", ()) if not item["Key"].endswith("/"))
 
-    def _versions(self, store: Any, folder: str) -> Iterator[S3Entry]:
+    def _versions(self, store: Any, folder: str) -> Iterator[S3Object]:
         for page in store.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=folder):
             for item in page.get("Versions", ()):
                 if item["IsLatest"] and not item["Key"].endswith("/"):
                     yield self._entry(item, item["VersionId"])
 
-    def _entry(self, item: dict[str, Any], version: str | None) -> S3Entry:
+    def _entry(self, item: dict[str, Any], version: str | None) -> S3Object:
         key, etag = item["Key"].removeprefix(self.prefix), item["ETag"].strip('"')
-        return S3Entry(key=key, size=item["Size"], etag=etag, version=version)
+        return S3Object(key=key, size=item["Size"], etag=etag, version=version)
 
     def fetch(self, snapshot: Snapshot, out: Path) -> None:
         """Download the snapshot's objects, several at a time; what is there already, whole, is not fetched again.
@@ -93,7 +94,7 @@ class S3Source:
                 where="source.snapshot.json",
                 remedy="run `sim4seg snapshot` to record the source that params.yaml names",
             )
-        wanted = [(entry, out / safe_path(entry.key)) for entry in snapshot.objects if isinstance(entry, S3Entry)]
+        wanted = [(entry, out / safe_path(entry.key)) for entry in snapshot.objects if isinstance(entry, S3Object)]
         _remove_others(out, {target for _, target in wanted})
         missing = [(entry, target) for entry, target in wanted if not _holds(target, entry)]
         with explained(self.uri, ANSWERS):
@@ -111,7 +112,7 @@ class S3Source:
             SourceError: the store refused.
             Unreachable: the store is out of reach.
         """
-        entries = [entry for entry in snapshot.objects if isinstance(entry, S3Entry)]
+        entries = [entry for entry in snapshot.objects if isinstance(entry, S3Object)]
         with explained(self.uri, ANSWERS), ThreadPoolExecutor(PARALLEL) as pool:
             store = client()
             answers = pool.map(lambda entry: self._state(store, entry), entries)
@@ -119,7 +120,7 @@ class S3Source:
                 if wrong:
                     yield f"{entry.key} {wrong}"
 
-    def _state(self, store: Any, entry: S3Entry) -> str | None:
+    def _state(self, store: Any, entry: S3Object) -> str | None:
         found = size_and_etag(store, self.bucket, self.prefix + entry.key, entry.version)
         if found is None:
             return "is missing"
@@ -154,7 +155,7 @@ def _is_md5_of(file: Path, etag: str) -> bool:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == etag
 
 
-def _holds(file: Path, entry: S3Entry) -> bool:
+def _holds(file: Path, entry: S3Object) -> bool:
     """Files appear whole; one of another size, or whose MD5 is known and differs, is fetched again."""
     if not file.is_file() or file.stat().st_size != entry.size:
         return False

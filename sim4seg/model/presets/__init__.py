@@ -13,11 +13,11 @@ from sim4seg.config.train import LossWeights, Region, Train, Weights
 from sim4seg.errors import ConfigError
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets.catalogue import PRESETS
-from sim4seg.model.presets.preset import Preset, Vocabulary
+from sim4seg.model.presets.preset import Preset, TokenVocabulary
 from sim4seg.model.processing import Sim4SegProcessor
 from sim4seg.model.tokenizer import load_tokenizer
 
-__all__ = ["PRESETS", "Preset", "Vocabulary", "build", "on_meta", "prepare", "preset_named"]
+__all__ = ["PRESETS", "Preset", "TokenVocabulary", "build", "on_meta", "prepare", "preset_named"]
 
 Built = tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]
 
@@ -88,8 +88,8 @@ def build(preset: str, tokenizer: PreTrainedTokenizerBase, region: Region, loss:
     """
     chosen = preset_named(preset)
     # The frames do not depend on the ids, and say which token stands for the image.
-    placeholder = chosen.configure(Vocabulary(len(tokenizer), 0, 1, None, 2, 0))[1].image_token
-    config, frames = chosen.configure(Vocabulary.of(tokenizer, placeholder))
+    placeholder = chosen.configure(TokenVocabulary(len(tokenizer), 0, 1, None, 2, 0))[1].image_token
+    config, frames = chosen.configure(TokenVocabulary.of(tokenizer, placeholder))
     config.region = region.model_dump()
     config.loss = loss.model_dump()
     torch.manual_seed(seed)
@@ -100,7 +100,7 @@ def build(preset: str, tokenizer: PreTrainedTokenizerBase, region: Region, loss:
 
 
 def on_meta(
-    preset: str, vocabulary: Vocabulary | None = None, dtype: torch.dtype = torch.float32
+    preset: str, vocabulary: TokenVocabulary | None = None, dtype: torch.dtype = torch.float32
 ) -> Sim4SegForConditionalGeneration:
     """A model without memory for its weights, for counting.
 
@@ -113,7 +113,7 @@ def on_meta(
         ConfigError: no such preset.
     """
     chosen = preset_named(preset)
-    words = vocabulary or chosen.vocabulary or Vocabulary(1024, 3, 4, 1, 2, 0)
+    words = vocabulary or chosen.vocabulary or TokenVocabulary(1024, 3, 4, 1, 2, 0)
     with torch.device("meta"):
         model = Sim4SegForConditionalGeneration(chosen.configure(words)[0])
     model.to(dtype)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from sim4seg.model.presets import llava, qwen, smol
-from sim4seg.model.presets.preset import Preset, Vocabulary
+from sim4seg.model.presets.preset import Preset, TokenVocabulary
 from sim4seg.model.presets.sizes import SAM_VIT_B
 from sim4seg.model.presets.tiny import tiny
 
 SAM_H = "sam_vit_h_4b8939.pth of facebookresearch/segment-anything"
 LLAVA_7B = "llava-hf/llava-1.5-7b-hf, the folder with config.json, tokenizer and safetensors"
-LISA_VOCABULARY = Vocabulary(size=32004, image=32003, seg=32000, bos=1, eos=2, pad=0)
+LISA_VOCABULARY = TokenVocabulary(size=32004, image=32003, seg=32000, bos=1, eos=2, pad=0)
 """Vicuna's 32,000 words, then ``[SEG]``, ``<im_start>``, ``<im_end>``, and our ``<image>``."""
-LLAVA_VOCABULARY = Vocabulary(size=32003, image=32000, seg=32002, bos=1, eos=2, pad=32001)
-QWEN_VOCABULARY = Vocabulary(size=151666, image=151655, seg=151665, bos=151643, eos=151645, pad=151643)
-SMOL_VOCABULARY = Vocabulary(size=49154, image=49152, seg=49153, bos=1, eos=2, pad=2)
+LLAVA_VOCABULARY = TokenVocabulary(size=32003, image=32000, seg=32002, bos=1, eos=2, pad=32001)
+QWEN_VOCABULARY = TokenVocabulary(size=151666, image=151655, seg=151665, bos=151643, eos=151645, pad=151643)
+SMOL_VOCABULARY = TokenVocabulary(size=49154, image=49152, seg=49153, bos=1, eos=2, pad=2)
 """SmolLM2's 49,152 words, then ``<image>`` and ``[SEG]``."""
 SMOL_TRAINED = ("embed_tokens", "multi_modal_projector", "projection", "segmenter")
 

@@ -9,7 +9,7 @@ from transformers import LlavaConfig
 
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.frames import IMAGE, QUESTION, Fit, Frames
-from sim4seg.model.presets.preset import Vocabulary
+from sim4seg.model.presets.preset import TokenVocabulary
 from sim4seg.model.presets.sizes import (
     CLIP_L,
     CLIP_SMALL,
@@ -62,7 +62,7 @@ class LlavaPreset:
     sam: dict[str, Any] = field(default_factory=lambda: SAM_VIT_H)
     sam_normal: bool = True
 
-    def __call__(self, vocabulary: Vocabulary) -> tuple[Sim4SegConfig, Frames]:
+    def __call__(self, vocabulary: TokenVocabulary) -> tuple[Sim4SegConfig, Frames]:
         """Configuration and frames."""
         lvlm = LlavaConfig(
             vision_config=clip(self.vision, self.image_size, self.patch_size),

@@ -13,7 +13,7 @@ from sim4seg.model.tokenizer import SEG_TOKEN
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class TokenVocabulary:
     """What a configuration needs of a tokenizer: number of ids, and the ids of control tokens."""
 
     size: int
@@ -24,7 +24,7 @@ class Vocabulary:
     pad: int
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, image_token: str) -> Vocabulary:
+    def of(cls, tokenizer: PreTrainedTokenizerBase, image_token: str) -> TokenVocabulary:
         """That of a tokenizer which holds ``[SEG]`` and ``image_token``."""
         image, seg = (tokenizer.convert_tokens_to_ids(token) for token in (image_token, SEG_TOKEN))
         return cls(len(tokenizer), image, seg, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
@@ -33,7 +33,7 @@ class Vocabulary:
 TRAINED_WITH_ADAPTERS = ("lm_head", "embed_tokens", "projection", "segmenter.mask_decoder")
 """What is trained whole beside adapters (paper, Training)."""
 
-Configure = Callable[[Vocabulary], tuple[Sim4SegConfig, Frames]]
+Configure = Callable[[TokenVocabulary], tuple[Sim4SegConfig, Frames]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Preset:
     """
 
     configure: Configure
-    vocabulary: Vocabulary | None = None
+    vocabulary: TokenVocabulary | None = None
     lvlm: str = ""
     sam: str = ""
     identity_start: bool = False

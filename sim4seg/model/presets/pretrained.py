@@ -15,7 +15,7 @@ from sim4seg.errors import ConfigError, ModelError
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.families import family_of
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
-from sim4seg.model.presets.preset import Preset, Vocabulary
+from sim4seg.model.presets.preset import Preset, TokenVocabulary
 from sim4seg.model.processing import Sim4SegProcessor
 from sim4seg.model.tokenizer import SEG_TOKEN, check_tokenizer
 
@@ -149,7 +149,7 @@ def _whole(folder: Path, preset: Preset) -> tuple[Sim4SegForConditionalGeneratio
 
     model, processor = load(folder, "cpu")  # each process moves it to a GPU of its own
     _check_sizes(
-        model.config, preset.configure(Vocabulary.of(processor.tokenizer, processor.frames.image_token))[0], folder
+        model.config, preset.configure(TokenVocabulary.of(processor.tokenizer, processor.frames.image_token))[0], folder
     )
     return model.train(), processor
 
@@ -160,9 +160,9 @@ def _parts(
     """An LVLM as published, SAM and projection fresh."""
     lvlm_config = AutoConfig.from_pretrained(folder, local_files_only=True)
     family_of(lvlm_config)
-    placeholder = preset.configure(preset.vocabulary or Vocabulary(1024, 3, 4, 1, 2, 0))[1].image_token
+    placeholder = preset.configure(preset.vocabulary or TokenVocabulary(1024, 3, 4, 1, 2, 0))[1].image_token
     tokenizer = _with_seg(folder, placeholder)
-    config, frames = preset.configure(Vocabulary.of(tokenizer, placeholder))
+    config, frames = preset.configure(TokenVocabulary.of(tokenizer, placeholder))
     _check_lvlm(lvlm_config, config.lvlm_config, folder)
     lvlm = _published_lvlm(folder, getattr(torch, weights.dtype))
     torch.manual_seed(seed)

@@ -9,7 +9,7 @@ from transformers import Qwen2_5_VLConfig
 
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.frames import IMAGE, QUESTION, Frames
-from sim4seg.model.presets.preset import Vocabulary
+from sim4seg.model.presets.preset import TokenVocabulary
 from sim4seg.model.presets.sizes import SAM_SMALL, SAM_VIT_H, Transformer
 
 QWEN_TEMPLATE = (
@@ -49,7 +49,7 @@ class QwenPreset:
     answer_start: str = ""
     sam: dict[str, Any] = field(default_factory=lambda: SAM_VIT_H)
 
-    def __call__(self, vocabulary: Vocabulary) -> tuple[Sim4SegConfig, Frames]:
+    def __call__(self, vocabulary: TokenVocabulary) -> tuple[Sim4SegConfig, Frames]:
         """Configuration and frames."""
         text = {
             "vocab_size": max(self.rows, vocabulary.size),

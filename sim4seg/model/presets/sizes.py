@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from sim4seg.model.presets.preset import Vocabulary
+from sim4seg.model.presets.preset import TokenVocabulary
 
 SAM_VIT_H: dict[str, Any] = {"embed_dim": 1280, "depth": 32, "num_heads": 16, "global_attn_indexes": [7, 15, 23, 31]}
 SAM_VIT_B: dict[str, Any] = {"embed_dim": 768, "depth": 12, "num_heads": 12, "global_attn_indexes": [2, 5, 8, 11]}
@@ -55,7 +55,7 @@ def clip(size: Transformer, image_size: int, patch_size: int) -> CLIPVisionConfi
     )
 
 
-def llama(size: Transformer, vocabulary: Vocabulary, rows: int, context: int, **more: Any) -> LlamaConfig:
+def llama(size: Transformer, vocabulary: TokenVocabulary, rows: int, context: int, **more: Any) -> LlamaConfig:
     """A language model of Llama's build with ``rows`` word embeddings; ``more`` is what sets it apart."""
     return LlamaConfig(
         vocab_size=rows,

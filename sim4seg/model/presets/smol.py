@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlavaConfig
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.efficientnet_lite import EfficientNetLiteConfig
 from sim4seg.model.frames import IMAGE, QUESTION, Frames
-from sim4seg.model.presets.preset import Vocabulary
+from sim4seg.model.presets.preset import TokenVocabulary
 from sim4seg.model.presets.sizes import LLAMA_SMALL, Transformer, llama
 from sim4seg.model.presets.tiny import SAM_TINY
 
@@ -37,7 +37,7 @@ class SmolPreset:
     answer_start: str = ""
     image_size: int = 224
 
-    def __call__(self, vocabulary: Vocabulary) -> tuple[Sim4SegConfig, Frames]:
+    def __call__(self, vocabulary: TokenVocabulary) -> tuple[Sim4SegConfig, Frames]:
         """Configuration and frames."""
         vision = EfficientNetLiteConfig(image_size=self.image_size)
         config = Sim4SegConfig(
@@ -59,7 +59,7 @@ class SmolPreset:
         return config, frames
 
 
-def smollm2_config(size: Transformer, vocabulary: Vocabulary) -> LlamaConfig:
+def smollm2_config(size: Transformer, vocabulary: TokenVocabulary) -> LlamaConfig:
     """SmolLM2's build (arXiv 2502.02737) in a given size."""
     turns = {"rope_type": "default", "rope_theta": 100000.0}
     return llama(size, vocabulary, vocabulary.size, 8192, rope_parameters=turns, tie_word_embeddings=True)

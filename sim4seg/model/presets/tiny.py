@@ -8,7 +8,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.frames import Frames
-from sim4seg.model.presets.preset import Vocabulary
+from sim4seg.model.presets.preset import TokenVocabulary
 
 SAM_TINY: dict[str, Any] = {
     "image_size": 256,
@@ -25,7 +25,7 @@ SAM_TINY: dict[str, Any] = {
 }
 
 
-def tiny(vocabulary: Vocabulary) -> tuple[Sim4SegConfig, Frames]:
+def tiny(vocabulary: TokenVocabulary) -> tuple[Sim4SegConfig, Frames]:
     """Trained from scratch on a CPU in minutes: 12x12 image tokens, SAM at 256 px."""
     vision = CLIPVisionConfig(
         hidden_size=128,

@@ -78,9 +78,9 @@ def merge_lora(
 
         sim4seg merge-lora work/train-0123456789abcdef/checkpoint-500 models/merged --processor models/sim4seg
     """
-    from sim4seg.model.weights.merge import merge_lora as merge
+    from sim4seg.model.weights.merge import merge_adapter_files
 
-    print(f"{out}: adapters of {merge(model, out, base, processor)} layers folded in")
+    print(f"{out}: adapters of {merge_adapter_files(model, out, base, processor)} layers folded in")
 
 
 def save_adapters(

@@ -48,7 +48,7 @@ class _Parts:
     dtype: torch.dtype
 
 
-def merge_lora(
+def merge_adapter_files(
     model: Path,
     out: Path,
     base: Path | None = None,
