@@ -33,6 +33,7 @@ class Case:
     Attributes:
         id, dataset: from the manifest.
         mode: one of :data:`MODES`.
+        lesion: whether the true mask has any pixel.
         iou, dice, intersection, union: of the mode's mask, see :class:`sim4seg.evaluation.metrics.Overlap`.
         correct: whether the mode's diagnosis equals the label.
         predicted: the diagnosis as read from ``text``; None if the text has no conclusion.
@@ -44,6 +45,7 @@ class Case:
     id: str
     dataset: str
     mode: str
+    lesion: bool
     iou: float
     dice: float
     intersection: int
@@ -79,18 +81,22 @@ def score_case(
     ]
     best = max(range(len(candidates)), key=lambda index: (overlaps[index].iou, -index))
     diagnosis = right.index(True) if any(right) else best
+    lesion = bool(target.any())
 
     def case(mode: str, mask: int, text: int) -> Case:
-        return _case(row, mode, candidates[mask], overlaps[mask], candidates[text].text, right[text])
+        return _case(row, mode, lesion, candidates[mask], overlaps[mask], candidates[text].text, right[text])
 
     return case("single", 0, 0), case("tts", chosen, chosen), case("tts_oracle", best, diagnosis)
 
 
-def _case(row: dict[str, Any], mode: str, mask: Candidate, found: Overlap, text: str, correct: bool) -> Case:
+def _case(
+    row: dict[str, Any], mode: str, lesion: bool, mask: Candidate, found: Overlap, text: str, correct: bool
+) -> Case:
     return Case(
         id=row["id"],
         dataset=row["dataset"],
         mode=mode,
+        lesion=lesion,
         **asdict(found),
         correct=correct,
         predicted=read_diagnosis(text),

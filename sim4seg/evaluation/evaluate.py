@@ -28,9 +28,10 @@ from sim4seg.evaluation.baselines import fit_centre_prior, majority_labels, to_g
 from sim4seg.evaluation.batch_store import BatchStore
 from sim4seg.evaluation.bootstrap import intervals
 from sim4seg.evaluation.cases import MODES, Case, score_case, to_frame, write_cases
+from sim4seg.evaluation.lesion_and_empty import lesion_and_empty
 from sim4seg.evaluation.metrics import overlap
 from sim4seg.evaluation.report import per_dataset_csv, results_markdown
-from sim4seg.evaluation.summary import Table, summarise
+from sim4seg.evaluation.summary import summarise
 
 
 @dataclass(frozen=True)
@@ -211,8 +212,8 @@ def _score_batch(seed: int, answerer: Answerer, samples: Samples, rows: list[dic
     return cases
 
 
-def _baselines(samples: Samples, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Table]:
-    """Figures of the centre prior's masks and of the majority label, both learnt from the training split."""
+def _baselines(samples: Samples, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Cases of the centre prior's masks and of the majority label, both learnt from the training split."""
     grids = np.stack(
         [to_grid(samples.mask(shard, row)) for shard, row in zip(train["shard"], train["row"], strict=True)]
     )
@@ -222,18 +223,20 @@ def _baselines(samples: Samples, train: pd.DataFrame, test: pd.DataFrame) -> dic
     for row in _records(test):
         target = samples.mask(row["shard"], row["row"])
         found = overlap(prior.predict(*target.shape), target)
-        masks.append({"dataset": row["dataset"], **vars(found)})
+        known = {"dataset": row["dataset"], "label": row["label"], "lesion": bool(target.any())}
+        masks.append({**known, **vars(found)})
         # A dataset that training never saw has no majority label and gets none right.
         right = names_label(majority.get(row["dataset"]), row["label"], list(row["synonyms"]))
-        labels.append({"dataset": row["dataset"], "correct": right})
-    return {"centre_prior": summarise(pd.DataFrame(masks)), "majority_label": summarise(pd.DataFrame(labels))}
+        labels.append({**known, "correct": right})
+    return {"centre_prior": pd.DataFrame(masks), "majority_label": pd.DataFrame(labels)}
 
 
-def _metrics(seed: int, cases: list[Case], baselines: dict[str, Table]) -> dict[str, Any]:
+def _metrics(seed: int, cases: list[Case], baselines: dict[str, pd.DataFrame]) -> dict[str, Any]:
     frame = to_frame(cases)
     by_mode = {mode: frame[frame["mode"] == mode] for mode in MODES}
     return {
         **{mode: summarise(rows) for mode, rows in by_mode.items()},
-        "baselines": baselines,
+        "baselines": {name: summarise(rows) for name, rows in baselines.items()},
         "confidence": {mode: intervals(rows, seed) for mode, rows in by_mode.items()},
+        "lesion_and_empty": {name: lesion_and_empty(rows) for name, rows in {**by_mode, **baselines}.items()},
     }

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sim4seg.evaluation.cases import MODES
+from sim4seg.evaluation.lesion_and_empty import FIGURES as LESION_AND_EMPTY
 from sim4seg.evaluation.summary import FIGURES, Table
 
 HEADINGS = {"giou": "gIoU", "ciou": "cIoU", "dice": "Dice", "acc": "Acc"}
@@ -56,8 +57,21 @@ def _dataset_table(metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _lesion_and_empty_table(metrics: Mapping[str, Any]) -> list[str]:
+    tables = metrics["lesion_and_empty"]
+    datasets = [*sorted(set(tables["single"]) - {"mean"}), "mean"]
+    lines = [_row(["dataset", "lesion", "empty", *tables]), _row(["---", "---:", "---:", *["---:"] * len(tables)])]
+    for dataset in datasets:
+        cells = [
+            " / ".join(_percent(table[dataset].get(name)) for name in LESION_AND_EMPTY) for table in tables.values()
+        ]
+        counts = [str(tables["single"][dataset][name]) for name in ("n_lesion", "n_empty")]
+        lines.append(_row([dataset, *counts, *cells]))
+    return lines
+
+
 def results_markdown(metrics: Mapping[str, Any]) -> str:
-    """The tables of results.md: the means with 95 % intervals, then every dataset; figures times 100."""
+    """The tables of results.md, times 100: means with 95 % intervals, by dataset, lesion and empty cases apart."""
     lines = [
         "# Results on the test split",
         "",
@@ -69,6 +83,13 @@ def results_markdown(metrics: Mapping[str, Any]) -> str:
         "## By dataset (gIoU / cIoU / Dice / Acc)",
         "",
         *_dataset_table(metrics),
+        "",
+        "## Lesion and empty cases apart (gIoU / Dice of cases with a lesion / false positives / balanced accuracy)",
+        "",
+        "False positives: the share of cases without a lesion in which something was marked. Balanced accuracy: the",
+        "mean over the labels of how often each is diagnosed right. First the numbers of cases with and without one.",
+        "",
+        *_lesion_and_empty_table(metrics),
     ]
     return "\n".join(lines) + "\n"
 

@@ -26,11 +26,11 @@ LABELS = {"a": ["x", "y"], "b": ["z"]}
 
 
 class Squares:
-    """Samples whose mask is a square that depends on the row; the image shows the mask."""
+    """Samples whose mask is a square that depends on the row, each sixth none; the image shows the mask."""
 
     def mask(self, shard: str, row: int) -> np.ndarray:
         mask = np.zeros((24, 32), bool)
-        mask[4 : 8 + row % 9, 5 : 9 + row % 7] = True
+        mask[4 : 8 + row % 9, 5 : 9 + row % 7] = row % 6 != 0
         return mask
 
     def image(self, shard: str, row: int) -> np.ndarray:
@@ -107,7 +107,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_shape_of_the_metrics(tmp_path: Path) -> None:
     run(tmp_path, Rule())
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert set(metrics) == {"single", "tts", "tts_oracle", "baselines", "confidence", "scorer"}
+    assert set(metrics) == {"single", "tts", "tts_oracle", "baselines", "confidence", "lesion_and_empty", "scorer"}
     for mode in MODES:
         assert set(metrics[mode]) == {"a", "b", "mean"}
         assert set(metrics[mode]["mean"]) == {"giou", "ciou", "dice", "acc", "n"}
@@ -115,6 +115,14 @@ def test_the_shape_of_the_metrics(tmp_path: Path) -> None:
         assert set(metrics["confidence"][mode]) == {"giou", "ciou", "dice", "acc"}
     assert set(metrics["baselines"]["centre_prior"]["mean"]) == {"giou", "ciou", "dice", "n"}
     assert set(metrics["baselines"]["majority_label"]["mean"]) == {"acc", "n"}
+    apart = metrics["lesion_and_empty"]
+    assert set(apart) == {*MODES, "centre_prior", "majority_label"}
+    for table in apart.values():
+        assert (table["mean"]["n_lesion"], table["mean"]["n_empty"]) == (11, 2)  # rows 18 and 24 are empty
+        assert set(table) == {"a", "b", "mean"}
+    assert apart["single"]["mean"]["false_positive_rate"] == 0.0
+    assert apart["centre_prior"]["mean"]["false_positive_rate"] == 1.0
+    assert apart["majority_label"]["a"]["balanced_acc"] == 0.5
 
 
 def test_the_scorer_is_named_by_what_decides_a_single_answer() -> None:
@@ -213,4 +221,6 @@ def test_tables_show_what_the_metrics_say(tmp_path: Path) -> None:
     assert [row["dataset"] for row in rows] == ["a", "b"]
     assert float(rows[0]["giou"]) == metrics["single"]["a"]["giou"]
     assert float(rows[1]["tts_oracle_acc"]) == metrics["tts_oracle"]["b"]["acc"]
+    lesions = metrics["lesion_and_empty"]["single"]["b"]["giou_lesion"]
+    assert f"| b | 7 | 0 | {100 * lesions:.2f} / " in text
     assert float(rows[1]["centre_prior_giou"]) == metrics["baselines"]["centre_prior"]["b"]["giou"]
