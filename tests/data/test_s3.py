@@ -25,6 +25,8 @@ from sim4seg.errors import SourceError
 from sim4seg.storage.client import client, parse_uri
 from tests.data.pictures import generic
 
+pytestmark = pytest.mark.slow
+
 SECRET = "planted-secret-0123456789"
 
 

@@ -22,6 +22,8 @@ from sim4seg.storage.client import client
 from tests.data.pictures import generic
 from tests.data.test_s3 import free_port
 
+pytestmark = pytest.mark.slow
+
 RIGHTS = {
     "identities": [
         {"name": n, "credentials": [{"accessKey": n, "secretKey": f"{n}-secret"}], "actions": actions}

@@ -23,6 +23,8 @@ from sim4seg.training.lora import add_lora
 from sim4seg.training.train import TrainPaths, starting_model, train
 from tests.training.conftest import data  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 SMALL = Embed(enabled=True, batch_size=3, shard_images=5)
 
 
@@ -41,7 +43,6 @@ def training_paths(paths: EmbedPaths, out: Path) -> TrainPaths:
 @pytest.fixture(scope="module")
 def frozen(paths, tmp_path_factory):
     """A model whose encoder does not learn, and its embeddings."""
-    torch.set_num_threads(2)
     model, processor = starting_model(3, Train(), training_paths(paths, tmp_path_factory.mktemp("out")))
     embed(SMALL, model, processor, paths)
     add_lora(model)

@@ -11,6 +11,8 @@ from dvc.lock import make_lock
 from sim4seg.lineage.dvc_graph import downstream, read_graph
 from sim4seg.lineage.dvc_recovery import KEPT, clear_torn_record
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DVC_YAML = """stages:
   last:

@@ -15,6 +15,8 @@ from flows.workspace import hold
 from sim4seg.git import git
 from tests.pipeline.project import Project, merge
 
+pytestmark = pytest.mark.slow
+
 CHANGES = {
     "fetch": {"phantoms": {"train": 3, "val": 1, "test": 2}},
     "gate_data": {"min_rows": 4},

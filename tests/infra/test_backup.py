@@ -18,6 +18,8 @@ from infra.local.web import request
 from infra.secret_scan import secrets_found
 from tests.infra.test_local_stack import CLIENT, ask, logins
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def used(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:

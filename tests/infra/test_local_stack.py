@@ -18,6 +18,8 @@ from infra.local.service import Service, StackError
 from infra.local.stack import Stack
 from infra.local.web import request
 
+pytestmark = pytest.mark.slow
+
 CLIENT = """
 import os, pathlib, mlflow
 from mlflow import MlflowClient

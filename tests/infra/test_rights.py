@@ -10,6 +10,8 @@ from infra.local import object_store
 from infra.local.stack import Stack
 from tests.infra.test_files import ALLOWED
 
+pytestmark = pytest.mark.slow
+
 
 def tried(call, **arguments) -> str:
     """``done``, or the error's code."""

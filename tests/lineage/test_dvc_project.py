@@ -10,6 +10,8 @@ from sim4seg.lineage.dvc_lock import LineageError
 from sim4seg.lineage.dvc_project import default_remote, run_dvc
 from tests.lineage.conftest import run
 
+pytestmark = pytest.mark.slow
+
 REMOTE = "[core]\n    remote = {0}\n['remote \"{0}\"']\n    url = ../../store\n"
 
 

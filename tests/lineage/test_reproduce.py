@@ -8,10 +8,14 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from sim4seg.git import git
 from sim4seg.lineage.differences_in_words import file_differences, package_differences, value_differences
 from sim4seg.lineage.dvc_lock import dvc_digest, parse_lock
 from tests.data.test_s3 import SECRET
+
+pytestmark = pytest.mark.slow
 
 
 def reproduced(project, *options, code):

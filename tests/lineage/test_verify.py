@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 VERSION = "models:/sim4seg/1"
 
 

@@ -11,6 +11,8 @@ from sim4seg.git import GitError, file_at, git, has_commit
 from sim4seg.lineage.worktree import add_worktree, environment, main_checkout, remove_worktree
 from tests.lineage.conftest import run
 
+pytestmark = pytest.mark.slow
+
 SHOW = "import stages.show, sys; print(stages.show.WHERE)"
 
 

@@ -1,7 +1,6 @@
 """A randomly initialised `tiny` model with its own tokenizer, shared by the tests of model and inference."""
 
 import pytest
-import torch
 
 from sim4seg.config.train import LossWeights, Region
 from sim4seg.model.presets import build
@@ -13,7 +12,6 @@ ANSWER = "Sure, it is [SEG]. Firstly, the modality of the image is ultrasound. F
 
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory):
-    torch.set_num_threads(2)
     folder = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
     train_tokenizer([QUESTION, ANSWER], 400, folder)
     return load_tokenizer(folder)

@@ -12,6 +12,8 @@ import pytest
 from flows.dvc_runner import DVC
 from tests.pipeline.project import Project, stages
 
+pytestmark = pytest.mark.slow
+
 FULL_DISK = """
 import hashlib, json, subprocess, sys
 from pathlib import Path

@@ -15,6 +15,8 @@ from sim4seg.errors import RegistryError, Unreachable
 from sim4seg.registry import history, promote, resolve, rollback
 from tests.data.test_s3 import free_port, server, store  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 CHILD = """
 import os, signal, sys
 from pathlib import Path

@@ -14,6 +14,8 @@ from sim4seg.errors import RegistryError
 from sim4seg.registry import decline, history, promote, resolve, rollback
 from sim4seg.registry.store import Store
 
+pytestmark = pytest.mark.slow
+
 PARAMS = Register()
 LOG = "registry/promotions.jsonl"
 ROOT = Path(__file__).parents[2]

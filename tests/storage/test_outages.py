@@ -11,6 +11,8 @@ from sim4seg.errors import SourceError, Unreachable
 from sim4seg.storage.client import client, explained
 from tests.data.test_s3 import free_port
 
+pytestmark = pytest.mark.slow
+
 ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>planned</Message></Error>"
 
 

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.team.faults import SERVERS, run
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_server_killed_once(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from tests.data.test_s3 import Faulty
 from tests.pipeline.test_kill_and_full_disk import can_mount
 from tests.team.team import Team
 
+pytestmark = pytest.mark.slow
+
 TICK = 15.0
 
 

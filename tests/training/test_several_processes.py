@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 CHILD = """
 import json, os, sys
 from pathlib import Path

@@ -29,6 +29,8 @@ from sim4seg.training.sample_order import ProcessBatches, SampleOrder, Share
 from sim4seg.training.train import TrainPaths, fingerprint, train
 from sim4seg.training.trainer import OrderedLoader
 
+pytestmark = pytest.mark.slow
+
 CHILD = """
 import json, sys
 from pathlib import Path

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from sim4seg.model.weights.convert import convert_lisa
 from tests.weights.published import write_published
@@ -13,7 +12,6 @@ from tests.weights.published import write_published
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(2)
     folder = tmp_path_factory.mktemp("published")
     write_published(folder, "safetensors")
     return folder

@@ -22,6 +22,8 @@ from sim4seg.training.lora import add_lora
 from tests.model.conftest import tokenizer  # noqa: F401
 from tests.model.test_model import batch
 
+pytestmark = pytest.mark.slow
+
 SEG_ROW = "lvlm.model.language_model.embed_tokens.weight"
 
 

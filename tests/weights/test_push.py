@@ -19,6 +19,8 @@ from safetensors.torch import save_file
 from sim4seg.errors import ModelError
 from sim4seg.model.weights.push import push
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "hf_" + "x" * 20
 
 

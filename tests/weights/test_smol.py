@@ -22,6 +22,8 @@ from sim4seg.model.presets.smol import smollm2_config
 from sim4seg.model.weights.smol import Published, make_smol
 from sim4seg.training.lora import add_lora, fold_adapters_in, trained_count
 
+pytestmark = pytest.mark.slow
+
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 LAYER = {
     "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",

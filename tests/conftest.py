@@ -1,0 +1,53 @@
+"""How the tests are spread over processes, and what each process may use of the machine.
+
+``make test`` runs several processes of pytest-xdist (``--dist loadgroup``). Tests of one module stay in one process, so
+that what they share is made once; :data:`TOGETHER` keeps whole folders in one process where a server or a project is
+shared by the modules. Groups that take minutes are handed out first, so that no process is left with one at the end.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before PyTorch is imported: several processes with several threads each would wait for one another, and results must
+# not depend on how many processes there are. Processes that tests start inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
+# Copies of the project that tests make are compiled once, not by every process that is started in them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+import pytest
+
+TOGETHER = ("tests/infra/", "tests/lineage/", "tests/weights/", "tests/registry/", "tests/evaluation/")
+"""Folders whose modules share what is dear to make."""
+LONGEST = (
+    "tests/team/test_operations.py",
+    "tests/pipeline/",
+    "tests/team/test_faults.py",
+    "tests/flows/test_retrain.py",
+    "tests/lineage/",
+    "tests/infra/",
+    "tests/training/test_several_processes.py",
+    "tests/weights/",
+    "tests/registry/",
+    "tests/evaluation/",
+)
+"""Longest first, as measured (docs/testing.md); the rest follows in the order of its names."""
+
+
+def _group(item: pytest.Item) -> str:
+    """The folder or the module whose tests stay in one process."""
+    module = item.nodeid.partition("::")[0]
+    return next((folder for folder in TOGETHER if module.startswith(folder)), module)
+
+
+def _place(item: pytest.Item) -> int:
+    """When a test's group is handed out."""
+    return next((number for number, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for pytest-xdist, longest groups first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=_place)
