@@ -25,7 +25,6 @@ import os, signal, sys
 from pathlib import Path
 import mlflow, mlflow.artifacts, mlflow.tracking, sqlalchemy  # once, for all the children
 from sim4seg.config.register import Register
-from sim4seg.registry import journal, promote
 from sim4seg.registry import promotion_log
 from sim4seg.registry import promote
 from sim4seg.registry.store import Store

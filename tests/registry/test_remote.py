@@ -15,6 +15,8 @@ from sim4seg.errors import NotPromoted
 from sim4seg.registry import assess, decision, history, promote, resolve, rollback
 from tests.data.test_s3 import free_port
 
+pytestmark = pytest.mark.slow
+
 PARAMS = Register()
 
 
@@ -25,8 +27,10 @@ def artifacts(workspace, tmp_path_factory, monkeypatch):
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{workspace.root / 'mlflow.db'}", "--serve-artifacts"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
+    # Its job runner starts seven processes, in sessions of their own, that would outlive it.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with open(folder / "log", "w") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        child = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     end = time.monotonic() + 180
     while time.monotonic() < end:
         try:
