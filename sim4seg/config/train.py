@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from sim4seg.config.balance import Balance
 from sim4seg.config.section import Fraction, Positive, Section
 
 
@@ -96,6 +97,7 @@ class Train(Section):
     """Steps that are called an epoch (paper: 1000); 0 = every sample once."""
     sampling: Literal["proportional", "uniform"] | dict[str, Annotated[float, Field(gt=0)]] = "proportional"
     """Share of each sub-dataset in what is seen: by its size, all the same, or by the weights given."""
+    balance: Balance = Balance()
     group_by_length: bool = False
     """Texts of like length share a step: less padding, at the price of a little order in the shuffle."""
     workers: Annotated[int, Field(ge=0)] = 0

@@ -15,6 +15,7 @@ from sim4seg.embeddings.store import EmbeddingStore
 from sim4seg.errors import DataError, ModelError
 from sim4seg.model.processing import Sim4SegProcessor
 from sim4seg.model.tokenizer import SEG_TOKEN
+from sim4seg.training.balance import Cell
 
 
 class SplitDataset(Dataset[dict[str, Any]]):
@@ -34,6 +35,8 @@ class SplitDataset(Dataset[dict[str, Any]]):
                 remedy="train on texts that passed gate_cot: run `dvc repro gate_cot`",
             )
         self.datasets: list[str] = rows["dataset"].tolist()
+        empty = (rows["mask_fraction"] == 0).tolist()
+        self.cells = [Cell(*cell) for cell in zip(rows["dataset"], rows["label"], empty, strict=True)]
         self.lengths: list[int] = (rows["question"].str.len() + rows["cot"].str.len()).tolist()
         self.rows = rows[["id", "shard", "row", "question", "cot"]].to_dict("records")
         self.reader = ShardReader(shards)

@@ -10,6 +10,7 @@ from torch.utils.data import Sampler
 
 from sim4seg.digest import digest_json
 from sim4seg.errors import ConfigError
+from sim4seg.training.balance import Cell
 
 STEPS_GROUPED = 50
 """Steps whose samples are sorted by length together."""
@@ -67,12 +68,26 @@ def _largest_remainder(weights: Mapping[str, float], total: int) -> dict[str, in
     return counts
 
 
+def _at_least_one(counts: dict[str, int]) -> dict[str, int]:
+    """Give each that has none one of the largest's, as far as the numbers reach."""
+    for name in sorted(name for name, count in counts.items() if not count):
+        largest = max(sorted(counts), key=lambda other: counts[other])
+        if counts[largest] > 1:
+            counts[largest] -= 1
+            counts[name] += 1
+    return counts
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.dataset}/{cell.label}/{'empty' if cell.empty else 'lesion'}"
+
+
 class SampleOrder:
     """The samples of an epoch in the order in which they are seen.
 
     Without weights and without a set number of steps each sample comes once, shuffled. Otherwise every sub-dataset is
     gone through in shuffled passes, one after the other across epochs, so that no sample comes twice before each of its
-    sub-dataset has come once.
+    sub-dataset has come once. With ``cells``, the same is done with every cell of a sub-dataset.
 
     Args:
         datasets: sub-dataset of each sample.
@@ -82,6 +97,8 @@ class SampleOrder:
         step: samples of a step.
         steps: steps of an epoch; 0 = as many as there are samples for.
         by_length: sort within groups of :data:`STEPS_GROUPED` steps.
+        cells: of each sample, to share out a sub-dataset's samples by ``shares``
+            (:func:`sim4seg.training.balance.cell_shares`); None = all samples of a sub-dataset are alike.
 
     Raises:
         ConfigError: a weight names a sub-dataset that has no samples.
@@ -96,6 +113,8 @@ class SampleOrder:
         step: int,
         steps: int = 0,
         by_length: bool = False,
+        cells: Sequence[Cell] | None = None,
+        shares: Mapping[Cell, float] | None = None,
     ) -> None:
         self.lengths, self.seed, self.step, self.by_length = lengths, seed, step, by_length
         self.rows: dict[str, list[int]] = {name: [] for name in sorted(set(datasets))}
@@ -104,6 +123,8 @@ class SampleOrder:
         self.plain = sampling == "proportional" and not steps
         self.count = steps * step or len(datasets)
         self.counts = _largest_remainder(self._weights(sampling), self.count)
+        if cells is not None and shares is not None:
+            self._divide(cells, shares)
 
     def _weights(self, sampling: str | Mapping[str, float]) -> dict[str, float]:
         if isinstance(sampling, str):
@@ -116,6 +137,17 @@ class SampleOrder:
                 remedy=f"weigh some of {', '.join(self.rows)}; those without a weight are left out",
             )
         return dict(sampling)
+
+    def _divide(self, cells: Sequence[Cell], shares: Mapping[Cell, float]) -> None:
+        """Go through cells instead of whole sub-datasets; each is seen in every epoch that has room for all."""
+        rows: dict[str, list[int]] = {}
+        counts: dict[str, int] = {}
+        for row, cell in enumerate(cells):
+            rows.setdefault(_name(cell), []).append(row)
+        for dataset, count in self.counts.items():
+            own = {_name(cell): share for cell, share in sorted(shares.items()) if cell.dataset == dataset}
+            counts |= _at_least_one(_largest_remainder(own, count))
+        self.plain, self.rows, self.counts = False, rows, counts
 
     def __len__(self) -> int:
         return self.count

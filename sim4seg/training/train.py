@@ -27,6 +27,7 @@ from sim4seg.model.presets import prepare, preset_named
 from sim4seg.model.processing import Sim4SegProcessor
 from sim4seg.training.arguments import training_arguments
 from sim4seg.training.attention_kernels import set_attention
+from sim4seg.training.balance import cell_shares
 from sim4seg.training.checkpoints import check_origin, last_checkpoint
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.lora import add_lora, fold_adapters_in, trained_count
@@ -100,15 +101,7 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
             check_encoder(model, embeddings.encoder, str(paths.embeddings))
         cast_weights(model, getattr(torch, params.weights.dtype))
         folder = paths.work / f"train-{fingerprint(seed, params, paths)[:16]}"
-        order = SampleOrder(
-            training.datasets,
-            training.lengths,
-            seed,
-            params.sampling,
-            share.step,
-            params.steps_per_epoch,
-            params.group_by_length,
-        )
+        order = _order(seed, params, training, share)
     trainer = Sim4SegTrainer(
         model=model,
         args=training_arguments(seed, params, order, share, folder),
@@ -137,6 +130,21 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
     with processes.together():
         if processes.writes:
             _write(trainer, finished, processor, paths)
+
+
+def _order(seed: int, params: Train, training: SplitDataset, share: Share) -> SampleOrder:
+    balanced = params.balance.enabled
+    return SampleOrder(
+        training.datasets,
+        training.lengths,
+        seed,
+        params.sampling,
+        share.step,
+        params.steps_per_epoch,
+        params.group_by_length,
+        cells=training.cells if balanced else None,
+        shares=cell_shares(training.cells, params.balance) if balanced else None,
+    )
 
 
 def _be_deterministic() -> None:
