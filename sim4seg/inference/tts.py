@@ -16,6 +16,8 @@ from torch import Tensor
 from sim4seg.errors import ModelError
 from sim4seg.inference import decoding
 from sim4seg.model import rvls2m
+from sim4seg.model.frames import Geometry
+from sim4seg.model.mask_path import MaskPrediction, Perturbation, predict_masks
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.processing import Image, Sim4SegProcessor
 
@@ -97,47 +99,38 @@ def answer_batch(
         torch.tensor([0.0] + [temperature] * (paths - 1)),
     )
     image_states = model.image_states(writing.prompt_states, prompt["input_ids"], visual["vision_grid"])
-    logits, iou, regions = _masks(model, writing.seg_states, image_states, visual, seeds, perturbations)
+    noise = region_noise(seeds, paths, perturbations)
+    masks = _predict_masks(model, writing.seg_states, image_states, visual, noise)
     shape = (len(images), paths, perturbations)
+    by_image = [
+        each.cpu().view(*shape, *each.shape[1:])
+        for each in (masks.logits, masks.predicted_iou, masks.regions.clamp(0, 1).float())
+    ]
     return [
-        _candidates(processor, picture.shape[:2], written, *found)
-        for picture, written, *found in zip(
-            images,
-            writing.paths,
-            *(each.cpu().view(*shape, *each.shape[1:]) for each in (logits, iou, regions.clamp(0, 1).float())),
-            strict=True,
-        )
+        _candidates(processor, picture.shape[:2], written, *of_image)
+        for picture, written, *of_image in zip(images, writing.paths, *by_image, strict=True)
     ]
 
 
-def _masks(
+def _predict_masks(
     model: Sim4SegForConditionalGeneration,
     seg_states: Tensor,
     image_states: Tensor,
     visual: dict[str, Tensor],
-    seeds: list[int],
-    perturbations: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mask logits (B * m * n, P, P), predicted IoU (B * m * n) and regions (B * m * n, g, g): SAM sees an image once.
+    perturbation: Perturbation | None,
+) -> MaskPrediction:
+    """The masks of B * m answers in n variants each; SAM's encoder sees an image once.
 
     Args:
         seg_states: (B * m, H).
         image_states: (B, T, H).
+        visual: :meth:`Sim4SegProcessor.image_inputs`, with ``sam_embeddings`` where they are known already.
+        perturbation: makes the n variants.
     """
-    paths = len(seg_states) // len(image_states)
-    seg, image = model.projection(seg_states), model.projection(image_states).repeat_interleave(paths, 0)
-    where = {name: visual[name].repeat_interleave(paths, 0) for name in ("vision_affine", "vision_grid")}
-    scores = model.region_scores(seg, image, where)
-    regions = _perturbed(rvls2m.normalise(scores), seeds, paths, perturbations)
-    each = paths * perturbations
-    known = visual.get("sam_embeddings")
-    embeddings = model.segmenter.encode(visual["sam_pixel_values"]) if known is None else known
-    logits, iou = model.segmenter.decode(
-        embeddings.repeat_interleave(each, 0),
-        seg.repeat_interleave(perturbations, 0),
-        model.mask_prompt(regions, visual["sam_extent"].repeat_interleave(each, 0)),
-    )
-    return logits, iou, regions
+    seg, image = model.projection(seg_states), model.projection(image_states)
+    embeddings = model.image_embeddings(visual["sam_pixel_values"], visual.get("sam_embeddings"))
+    geometry = Geometry.of(visual)
+    return predict_masks(model.segmenter, model.config.region, seg, image, geometry, embeddings, perturbation)
 
 
 def _candidates(
@@ -185,14 +178,26 @@ def _check(
         )
 
 
-def _perturbed(regions: Tensor, seeds: list[int], paths: int, perturbations: int) -> Tensor:
-    """(B * m, g, g) normalised -> (B * m * n, g, g), the first of each n as it was."""
-    rows = []
-    for index, region in enumerate(regions):
-        generator = decoding.region_generator(seeds[index // paths], index % paths)
-        rows.append(region)
-        rows += [rvls2m.perturb(region, NOISE, generator) for _ in range(perturbations - 1)]
-    return torch.stack(rows)
+def region_noise(seeds: list[int], paths: int, variants: int) -> Perturbation | None:
+    """What makes the n variants of each answer's region matrix, the first of them the matrix as it is.
+
+    Args:
+        seeds: of each image; with the number of the path it decides the noise.
+        paths: m answers to each image.
+        variants: n; where it is 1 nothing is to be done, and None is given.
+    """
+    if variants == 1:
+        return None
+
+    def perturbed(regions: Tensor) -> Tensor:
+        rows = []
+        for index, region in enumerate(regions):
+            generator = decoding.region_generator(seeds[index // paths], index % paths)
+            rows.append(region)
+            rows += [rvls2m.perturb(region, NOISE, generator) for _ in range(variants - 1)]
+        return torch.stack(rows)
+
+    return perturbed
 
 
 def _plain(processor: Sim4SegProcessor, ids: list[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,6 +67,39 @@ def pack_places(inputs: dict[str, Any]) -> dict[str, Any]:
 def unpack_place(value: Tensor) -> Tensor:
     """One of :data:`PLACES` as float32, whether it was packed or not."""
     return value.view(torch.float32) if value.dtype == torch.int32 else value.float()
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the images of a batch lie in the inputs of LVLM and SAM (frames: :mod:`sim4seg.model.rvls2m`).
+
+    Attributes:
+        grids: rows and columns of each image's LVLM tokens, B pairs.
+        affine: (B, 4) float32 scale_u, offset_u, scale_v, offset_v from image points to the LVLM's input.
+        extent: (B, 2) float32 height and width share of SAM's square that the image fills.
+    """
+
+    grids: list[tuple[int, int]]
+    affine: Tensor
+    extent: Tensor
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Tensor]) -> Geometry:
+        """That of a model's inputs.
+
+        Args:
+            inputs: holds ``vision_grid`` (B, 2), and ``vision_affine`` (B, 4) and ``sam_extent`` (B, 2), packed by
+                :func:`pack_places` or not.
+        """
+        grids = [(rows, columns) for rows, columns in inputs["vision_grid"].tolist()]
+        return cls(grids, unpack_place(inputs["vision_affine"]), unpack_place(inputs["sam_extent"]))
+
+    def repeated(self, times: int) -> Geometry:
+        """Each image ``times`` times, one after the other."""
+        if times == 1:
+            return self
+        grids = [grid for grid in self.grids for _ in range(times)]
+        return Geometry(grids, self.affine.repeat_interleave(times, 0), self.extent.repeat_interleave(times, 0))
 
 
 @dataclass(frozen=True)

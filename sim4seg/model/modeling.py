@@ -13,11 +13,12 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from sim4seg.errors import ModelError
-from sim4seg.model import objective, rvls2m
+from sim4seg.model import objective
 from sim4seg.model.alignment import held_words
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.families import family_of
-from sim4seg.model.frames import unpack_place
+from sim4seg.model.frames import Geometry
+from sim4seg.model.mask_path import predict_masks
 from sim4seg.model.objective import Labels
 from sim4seg.model.segmenter import ConvStem, Segmenter
 
@@ -53,6 +54,8 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _tied_weights_keys: ClassVar[dict[str, str]] = {}  # the LVLM declares its own
+    # No ``num_items_in_batch`` from transformers' Trainer: what a part of the loss is a mean over, loss_counts says.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: Sim4SegConfig, lvlm: nn.Module | None = None) -> None:
         super().__init__(config)
@@ -119,7 +122,8 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             **self.image_kwargs(input_ids, visual),
         )
 
-    def _is_image(self, input_ids: Tensor) -> Tensor:
+    def is_image(self, input_ids: Tensor) -> Tensor:
+        """(B, L) bool: the image tokens."""
         return input_ids == self.family.image_token_id(self.config.lvlm_config)
 
     def seg_and_image_states(self, states: Tensor, input_ids: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,7 +154,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         Raises:
             ModelError: a row has not the image tokens of exactly one image of its grid.
         """
-        is_image = self._is_image(input_ids)
+        is_image = self.is_image(input_ids)
         counts, expected = is_image.sum(1).tolist(), grid.prod(1).tolist()
         if counts != expected:
             raise ModelError(
@@ -162,26 +166,6 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
             return image.view(len(counts), counts[0], -1)
         return pad_sequence(list(torch.split(image, counts)), batch_first=True)
 
-    def region_scores(self, seg: Tensor, image: Tensor, visual: Mapping[str, Tensor]) -> Tensor:
-        """Region matrix R before normalisation, (B, g, g): similarities resampled to image cells.
-
-        Args:
-            seg: (B, C).
-            image: (B, T, C).
-            visual: holds ``vision_affine`` (B, 4) and ``vision_grid`` (B, 2).
-        """
-        return rvls2m.region_matrices(
-            rvls2m.similarity(image, seg), _grids(visual), visual["vision_affine"], self.config.region["grid"]
-        )
-
-    def mask_prompt(self, regions: Tensor, extent: Tensor) -> Tensor | None:
-        """SAM's dense prompt (B, 1, P, P) from a normalised region matrix; None when RVLS2M is off."""
-        if not self.config.region["enabled"]:
-            return None
-        chosen = rvls2m.select_top(regions, self.config.region["top_n"])
-        # Straight-through: the prompt is binary, its gradient is that of the similarities.
-        return rvls2m.to_mask_prompt(chosen + regions - regions.detach(), extent, self.segmenter.prompt_size)
-
     def forward(
         self,
         input_ids: Tensor,
@@ -189,81 +173,58 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         pixel_values: Tensor,
         vision_grid: Tensor,
         vision_affine: Tensor,
+        sam_extent: Tensor,
         sam_pixel_values: Tensor | None = None,
-        sam_extent: Tensor | None = None,
+        sam_embeddings: Tensor | None = None,
         labels: Tensor | None = None,
         conclusion: Tensor | None = None,
         mask_labels: Tensor | None = None,
-        sam_embeddings: Tensor | None = None,
         shared_words: Tensor | None = None,
-        **_: Any,
     ) -> Sim4SegOutput:
-        """Score a batch whose texts hold ``[SEG]``.
+        """Score a batch whose texts hold ``[SEG]``; an input of any other name is refused.
 
         Args:
             input_ids, attention_mask: (B, L), image placeholders expanded to one id a token.
             pixel_values: (B, 3, V, V) or (B, N, D) for the LVLM.
-            vision_grid: (B, 2) rows and columns of image tokens.
-            vision_affine: (B, 4), see :mod:`sim4seg.model.rvls2m`; it and ``sam_extent`` also as
-                :func:`sim4seg.model.frames.pack_places` has them.
-            sam_pixel_values: (B, 3, S, S), image at the top left, padding 0.
-            sam_extent: (B, 2) height and width share of the image in SAM's square.
-            labels: (B, L), -100 where no text loss is taken.
-            conclusion: (B, L), 1 on the tokens of the diagnosis; they count ``loss.conclusion`` times.
-            mask_labels: (B, S, S) in {0, 1} in SAM's frame.
-            sam_embeddings: (B, C, s, s) of SAM's image encoder, in place of ``sam_pixel_values``
-                (:mod:`sim4seg.embeddings`).
-            shared_words: (2, V) bool of :meth:`shared_words`, where the batch is a part of a larger one.
+            vision_grid, vision_affine, sam_extent: see :class:`sim4seg.model.frames.Geometry`.
+            sam_pixel_values, sam_embeddings: see :meth:`image_embeddings`.
+            labels, conclusion, mask_labels, shared_words: see :class:`sim4seg.model.objective.Labels`.
         """
-        assert sam_extent is not None
-        vision_affine, sam_extent = unpack_place(vision_affine), unpack_place(sam_extent)
-        visual = {"pixel_values": pixel_values, "vision_grid": vision_grid, "vision_affine": vision_affine}
-        wanted = Labels(labels, conclusion, mask_labels, shared_words)
-        looks = labels is not None and mask_labels is not None and self._attention_is_learnt()
-        read = self._read(input_ids, attention_mask, visual, looks)
+        where = {"vision_grid": vision_grid, "vision_affine": vision_affine, "sam_extent": sam_extent}
+        geometry, truth = Geometry.of(where), Labels(labels, conclusion, mask_labels, shared_words)
+        visual = {"pixel_values": pixel_values, **where}
+        attentions = truth.complete and self.attention_is_learnt()
+        read = self._read(input_ids, attention_mask, visual, attentions)
         seg, image = self.seg_and_image_states(read.last_hidden_state, input_ids, vision_grid)
-        scores = self.region_scores(seg, image, visual)
-        regions = rvls2m.normalise(scores)
-        if sam_embeddings is None:
-            assert sam_pixel_values is not None
-            sam_embeddings = self.segmenter.encode(sam_pixel_values)
-        logits, predicted_iou = self.segmenter.decode(sam_embeddings, seg, self.mask_prompt(regions, sam_extent))
-        parts: dict[str, Tensor] = {}
-        weights = self.config.loss
-        if labels is not None:
-            parts["text"] = objective.text_loss(
-                self.lm_head, read.last_hidden_state, labels, conclusion, weights["conclusion"]
-            )
-        if mask_labels is not None:
-            parts |= objective.mask_losses(logits, predicted_iou, scores, mask_labels, sam_extent, weights)
-        if looks or (weights["align"] and labels is not None and mask_labels is not None):
-            parts |= self._auxiliary(read, looks, input_ids, wanted, visual, sam_extent)
-        loss = sum(weights[name] * part for name, part in parts.items()) if parts else None
+        embeddings = self.image_embeddings(sam_pixel_values, sam_embeddings)
+        masks = predict_masks(self.segmenter, self.config.region, seg, image, geometry, embeddings)
+        parts = objective.loss_parts(self, read, input_ids, masks, truth, geometry)
         return Sim4SegOutput(
-            loss=loss,
-            mask_logits=logits,
-            regions=regions.detach(),
-            predicted_iou=predicted_iou.detach(),
+            loss=objective.weighted_sum(parts, self.config.loss) if parts else None,
+            mask_logits=masks.logits,
+            regions=masks.regions.detach(),
+            predicted_iou=masks.predicted_iou.detach(),
             parts=parts,
         )
 
-    def _auxiliary(
-        self, read: Any, looks: bool, input_ids: Tensor, wanted: Labels, visual: Mapping[str, Tensor], extent: Tensor
-    ) -> dict[str, Tensor]:
-        """The losses of :mod:`sim4seg.model.alignment` that have a weight."""
-        assert wanted.text is not None
-        assert wanted.masks is not None
-        answer = wanted.text != -100
-        coverage = objective.coverage_of(wanted.masks, visual["vision_affine"], extent, _grids(visual))
-        parts: dict[str, Tensor] = {}
-        if self.config.loss["align"]:
-            features = self.family.image_features(read)
-            if features is not None:
-                features = features.reshape(len(input_ids), -1, features.shape[-1])
-            parts["align"] = objective.align_part(self, features, coverage, wanted)
-        if looks:
-            parts["attend"] = objective.attend_part(list(read.attentions), self._is_image(input_ids), answer, coverage)
-        return parts
+    def image_embeddings(self, pixels: Tensor | None, embeddings: Tensor | None) -> Tensor:
+        """What SAM's decoder reads of the images, (B, D, s, s): stored embeddings where there are, else encoded now.
+
+        Args:
+            pixels: (B, 3, S, S) normalised, image at the top left, padding 0.
+            embeddings: (B, D, s, s) of SAM's image encoder (:mod:`sim4seg.embeddings`).
+
+        Raises:
+            ModelError: neither is given.
+        """
+        if embeddings is not None:
+            return embeddings
+        if pixels is None:
+            raise ModelError(
+                "a batch without sam_pixel_values and without sam_embeddings has no image for SAM",
+                remedy="build the batch with Sim4SegProcessor.image_inputs",
+            )
+        return self.segmenter.encode(pixels)
 
     def loss_counts(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What each part of the loss of a batch is a mean over: weighted tokens, positions, or else ``rows``.
@@ -273,10 +234,8 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         labels = batch["labels"]
         scored, weights = objective.token_weights(labels, batch.get("conclusion"), self.config.loss["conclusion"])
         counts = {"rows": torch.tensor(float(len(labels)), device=labels.device), "text": weights[scored].sum()}
-        if self._attention_is_learnt():
-            coverage = objective.coverage_of(
-                batch["mask_labels"], batch["vision_affine"], batch["sam_extent"], _grids(batch)
-            )
+        if self.attention_is_learnt():
+            coverage = objective.coverage_of(batch["mask_labels"], Geometry.of(batch))
             counts["attend"] = ((labels[:, 1:] != -100) & (coverage.amax(1, keepdim=True) > 0)).sum().float()
         return counts
 
@@ -286,11 +245,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         words = self.lm_head.out_features  # of a weight that is shared among processes, none may lie here
         return torch.stack([held_words(labels.clamp(min=0), part, words).bool().all(0) for part in parts])
 
-    def _attention_is_learnt(self) -> bool:
+    def attention_is_learnt(self) -> bool:
         """Whether the attention loss is asked for, and the kernels give attention away (the fused ones do not)."""
         implementation = self.language_model.config._attn_implementation
         return bool(self.config.loss["attend"]) and implementation == "eager"
-
-
-def _grids(visual: Mapping[str, Tensor]) -> list[tuple[int, int]]:
-    return [(rows, columns) for rows, columns in visual["vision_grid"].tolist()]

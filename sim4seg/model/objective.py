@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,12 @@ from torch.nn import functional as F
 from sim4seg.errors import ModelError
 from sim4seg.model import rvls2m
 from sim4seg.model.alignment import alignment_loss, attention_loss, token_coverage, word_bags
+from sim4seg.model.frames import Geometry
 from sim4seg.model.losses import bce_loss, dice_loss, in_frame, iou_of
+from sim4seg.model.mask_path import MaskPrediction
+
+if TYPE_CHECKING:
+    from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 
 
 @dataclass(frozen=True)
@@ -23,13 +29,54 @@ class Labels:
         text: (B, L), -100 where no text loss is taken.
         conclusion: (B, L), 1 on the tokens of the diagnosis.
         masks: (B, S, S) in {0, 1} in SAM's frame.
-        shared_words: (2, V) bool, words that every row of a larger batch has; None where this is all of it.
+        shared_words: (2, V) bool of :meth:`Sim4SegForConditionalGeneration.shared_words`, words that every row of a
+            larger batch has; None where this batch is all of it.
     """
 
     text: Tensor | None
     conclusion: Tensor | None
     masks: Tensor | None
     shared_words: Tensor | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether text and masks are both there; the auxiliary losses need both."""
+        return self.text is not None and self.masks is not None
+
+
+def weighted_sum(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The loss, a scalar, of one or more unweighted parts; summed in the order of ``parts``."""
+    loss = sum(weights[name] * part for name, part in parts.items())
+    return cast(Tensor, loss)
+
+
+def loss_parts(
+    model: Sim4SegForConditionalGeneration,
+    read: Any,
+    input_ids: Tensor,
+    masks: MaskPrediction,
+    labels: Labels,
+    geometry: Geometry,
+) -> dict[str, Tensor]:
+    """The unweighted losses of a batch by name, as far as there are labels for them; scalars with gradients.
+
+    Args:
+        model: its configuration has the weights; a loss that costs something and has the weight 0 is left out.
+        read: output of the LVLM's ``model`` for the batch, with attentions where they are learnt.
+        input_ids: (B, L).
+        masks: one for each image.
+        labels: the truth.
+        geometry: where the B images lie.
+    """
+    weights = model.config.loss
+    parts: dict[str, Tensor] = {}
+    if labels.text is not None:
+        parts["text"] = text_loss(
+            model.lm_head, read.last_hidden_state, labels.text, labels.conclusion, weights["conclusion"]
+        )
+    if labels.masks is not None:
+        parts |= mask_losses(masks, labels.masks, geometry.extent, weights)
+    return parts | auxiliary_losses(model, read, input_ids, labels, geometry)
 
 
 def token_weights(labels: Tensor, conclusion: Tensor | None, conclusion_weight: float) -> tuple[Tensor, Tensor]:
@@ -69,27 +116,25 @@ def text_loss(
 
 
 def mask_losses(
-    logits: Tensor, predicted_iou: Tensor, scores: Tensor, target: Tensor, extent: Tensor, weights: dict[str, float]
+    masks: MaskPrediction, target: Tensor, extent: Tensor, weights: Mapping[str, float]
 ) -> dict[str, Tensor]:
     """BCE and Dice of the masks and, where their weight is not 0, the losses of the region matrix and the IoU head.
 
     Args:
-        logits: (B, P, P) in SAM's padded frame.
-        predicted_iou: (B,).
-        scores: (B, g, g) region matrix before normalisation.
-        target: (B, S, S) in {0, 1}.
-        extent: (B, 2).
+        masks: one for each image.
+        target: (B, S, S) in {0, 1} in SAM's frame.
+        extent: (B, 2) height and width share of SAM's square that the image fills.
         weights: by name of the loss.
     """
     target = target.float()
-    full, valid = in_frame(logits, extent, target.shape[-1])
+    full, valid = in_frame(masks.logits, extent, target.shape[-1])
     parts = {"bce": bce_loss(full, target, valid), "dice": dice_loss(full, target, valid)}
     if weights["region"]:
-        cells = _target_cells(target, extent, scores.shape[-1])
+        cells = _target_cells(target, extent, masks.scores.shape[-1])
         every = torch.ones_like(cells)
-        parts["region"] = bce_loss(scores, cells, every) + dice_loss(scores, cells, every)
+        parts["region"] = bce_loss(masks.scores, cells, every) + dice_loss(masks.scores, cells, every)
     if weights["iou"]:
-        parts["iou"] = F.mse_loss(predicted_iou.float(), iou_of(full, target, valid))
+        parts["iou"] = F.mse_loss(masks.predicted_iou.float(), iou_of(full, target, valid))
     return parts
 
 
@@ -100,22 +145,47 @@ def _target_cells(target: Tensor, extent: Tensor, grid: int) -> Tensor:
     return rvls2m.to_region_matrix(target, affine, grid)
 
 
-def coverage_of(masks: Tensor, affine: Tensor, extent: Tensor, grids: list[tuple[int, int]]) -> Tensor:
+def auxiliary_losses(
+    model: Sim4SegForConditionalGeneration, read: Any, input_ids: Tensor, labels: Labels, geometry: Geometry
+) -> dict[str, Tensor]:
+    """The losses of :mod:`sim4seg.model.alignment` that have a weight; arguments as for :func:`loss_parts`."""
+    align, attend = bool(model.config.loss["align"]), model.attention_is_learnt()
+    if not (align or attend) or labels.text is None or labels.masks is None:
+        return {}
+    coverage = coverage_of(labels.masks, geometry)
+    parts: dict[str, Tensor] = {}
+    if align:
+        features = model.family.image_features(read)
+        if features is not None:
+            features = features.reshape(len(input_ids), -1, features.shape[-1])
+        parts["align"] = align_part(model, features, coverage, labels)
+    if attend:
+        parts["attend"] = attend_part(list(read.attentions), model.is_image(input_ids), labels.text != -100, coverage)
+    return parts
+
+
+def coverage_of(masks: Tensor, geometry: Geometry) -> Tensor:
     """:func:`sim4seg.model.alignment.token_coverage` in reading order, (B, T).
+
+    Args:
+        masks: (B, S, S) in {0, 1} in SAM's frame.
+        geometry: where the B images lie.
 
     Raises:
         ModelError: the images differ in their token grids.
     """
-    if len(set(grids)) > 1:
+    if len(set(geometry.grids)) > 1:
         raise ModelError(
             "the losses `align` and `attend` need the same token grid for every image of a batch",
             where="train.loss",
             remedy="set both to 0 for an LVLM that sees images at their own size",
         )
-    return token_coverage(masks, affine, extent, grids[0]).flatten(1)
+    return token_coverage(masks, geometry.affine, geometry.extent, geometry.grids[0]).flatten(1)
 
 
-def align_part(model: Any, features: Tensor | None, coverage: Tensor, labels: Labels) -> Tensor:
+def align_part(
+    model: Sim4SegForConditionalGeneration, features: Tensor | None, coverage: Tensor, labels: Labels
+) -> Tensor:
     """:func:`sim4seg.model.alignment.alignment_loss` with the words of the batch's answers.
 
     Raises:

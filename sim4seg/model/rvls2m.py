@@ -120,6 +120,21 @@ def select_top(regions: Tensor, top_n: int) -> Tensor:
     return torch.zeros_like(flat).scatter_(1, order, 1.0).view_as(regions)
 
 
+def straight_through(mask: Tensor, regions: Tensor) -> Tensor:
+    """The region mask in value and the region matrix in gradient, which the choice of cells does not have.
+
+    Straight-through estimator of Bengio et al. 2013 (arXiv 1308.3432).
+
+    Args:
+        mask: (B, g, g) without a gradient.
+        regions: (B, g, g), what the mask was made of.
+
+    Returns:
+        (B, g, g), same dtype; equal to ``mask`` to rounding.
+    """
+    return mask + regions - regions.detach()
+
+
 def to_mask_prompt(regions: Tensor, extent: Tensor, size: int) -> Tensor:
     """Lay the cells over the part of SAM's frame that holds the image; the padding gets 0.
 

@@ -20,6 +20,7 @@ from sim4seg.digest import digest_json
 from sim4seg.model.frames import pack_places, unpack_place
 from sim4seg.model.losses import in_frame, iou_of
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
+from sim4seg.model.objective import weighted_sum
 from sim4seg.training.checkpoints import write_origin
 from sim4seg.training.global_batch import WholeStep
 from sim4seg.training.lora import ONLY_ROW
@@ -79,9 +80,12 @@ class Sim4SegTrainer(Trainer):  # type: ignore[misc]
         return batches, WholeStep(self.model_inside, batches, self.processes, self.word_dropout, self.blank)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Where images lie goes in as bits: DeepSpeed and FSDP would round it to a pixel or two."""
+        """Where images lie goes in as bits: DeepSpeed and FSDP would round it to a pixel or two.
+
+        That a batch is idle is for the counts of the step (:class:`WholeStep`), and nothing that the model takes.
+        """
         prepared: dict[str, Any] = super()._prepare_inputs(pack_places(inputs))
-        return prepared
+        return {name: value for name, value in prepared.items() if name != "idle"}
 
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:  # noqa: D102
         parameters = dict(model.named_parameters())
@@ -114,7 +118,7 @@ class Sim4SegTrainer(Trainer):  # type: ignore[misc]
             parts = {name: part * step.share(step.seen - 1, name) for name, part in outputs.parts.items()}
             weights = self.model_inside.config.loss
             # The gradients of the processes are averaged; their losses are to be added.
-            loss = self.share.world * sum(weights[name] * part for name, part in parts.items())
+            loss = self.share.world * weighted_sum(parts, weights)
         for name, value in parts.items():
             self.part_sums[name] = self.part_sums.get(name, 0.0) + float(value.detach())
         return (loss, outputs) if return_outputs else loss

@@ -1,3 +1,6 @@
-"""A randomly initialised model: it answers nonsense, but through every real part."""
+"""Randomly initialised models: they answer nonsense, but through every real part."""
 
-from tests.model.conftest import built, tokenizer  # noqa: F401
+from tests.inference.lively import lively
+from tests.model.conftest import built, tokenizer
+
+__all__ = ["built", "lively", "tokenizer"]

@@ -3,42 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from sim4seg.config.train import LossWeights, Region
 from sim4seg.errors import ModelError
 from sim4seg.inference import decoding
 from sim4seg.inference.tts import answer_batch
-from sim4seg.model.presets import build
+from tests.inference.lively import pictures, prefer
 
 QUESTIONS = ["Where is the lesion in this image, and what is the diagnosis?", "Where?", "What is it?"]
 LENGTH = 12
-
-
-@pytest.fixture(scope="module")
-def lively(tokenizer):
-    """A model whose layers do something, and whose head has a bias by which answers can be made to end or not."""
-    model, processor = build("tiny", tokenizer, Region(), LossWeights(), seed=3)
-    torch.manual_seed(0)
-    for layer in model.lvlm.model.language_model.layers:
-        for part in (layer.self_attn.o_proj, layer.mlp.down_proj):
-            nn.init.normal_(part.weight, std=0.08)
-    weight = model.lvlm.lm_head.weight
-    model.lvlm.lm_head = nn.Linear(weight.shape[1], weight.shape[0])
-    model.lvlm.lm_head.weight.data = weight.data.clone()
-    nn.init.zeros_(model.lvlm.lm_head.bias)
-    return model.eval(), processor
-
-
-def prefer(model, processor, end=0.0, seg=0.0):
-    bias = model.lvlm.lm_head.bias.data.zero_()
-    bias[processor.tokenizer.eos_token_id], bias[processor.seg_token_id] = end, seg
-
-
-def pictures(sizes=((64, 64), (40, 120), (200, 31))):
-    rng = np.random.default_rng(5)
-    return [rng.integers(0, 255, size, dtype=np.uint8) for size in sizes]
 
 
 def write(model, processor, temperatures, seeds=(1, 2, 3), length=LENGTH):

@@ -57,24 +57,6 @@ def test_seg_state_is_the_position_before_the_token_and_image_states_are_the_ima
     torch.testing.assert_close(image[0], model.projection(states[0, positions]))
 
 
-def test_training_and_generation_share_one_mask_path(built):
-    """Teacher-forced logits equal those of the generated text's path when the text is the same."""
-    model, processor = built
-    data = batch(processor, [(64, 48)])
-    with torch.no_grad():
-        forced = model(**data).mask_logits
-        ids = processor.text_until_seg([QUESTION], [processor.tokenizer(" " + ANSWER)["input_ids"]])
-        states = model.states(ids["input_ids"], ids["attention_mask"], data)
-        seg, image = model.seg_and_image_states(states, ids["input_ids"], data["vision_grid"])
-        from sim4seg.model import rvls2m
-
-        regions = rvls2m.normalise(model.region_scores(seg, image, data))
-        free, _ = model.segmenter.decode(
-            model.segmenter.encode(data["sam_pixel_values"]), seg, model.mask_prompt(regions, data["sam_extent"])
-        )
-    torch.testing.assert_close(free, forced, atol=1e-4, rtol=1e-4)
-
-
 def test_a_batch_answers_as_its_images_do_alone(built):
     model, processor = built
     data = batch(processor)
@@ -224,6 +206,16 @@ def test_lora_trains_what_the_paper_trains_and_merges_without_a_trace(tokenizer)
         fold_adapters_in(model)
         torch.testing.assert_close(model(**data).mask_logits, before, atol=1e-4, rtol=1e-4)
     assert set(model.state_dict()) == names
+
+
+def test_an_input_that_the_model_does_not_take_is_named(built):
+    model, processor = built
+    data = batch(processor, [(64, 64)])
+    with pytest.raises(TypeError, match="mask_label'"):
+        model(**data, mask_label=data["mask_labels"])
+    del data["sam_pixel_values"]
+    with pytest.raises(ModelError, match="without sam_pixel_values and without sam_embeddings"):
+        model(**data)
 
 
 def test_errors_say_what_to_do(built, tokenizer, tmp_path):

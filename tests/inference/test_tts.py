@@ -1,0 +1,116 @@
+"""Test-time scaling: the same masks as scoring gives, the noise on regions, and the choice without a label."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim4seg.inference import decoding
+from sim4seg.inference.tts import NOISE, Candidate, answer_batch, choose, region_noise
+from tests.inference.lively import pictures, prefer
+
+QUESTIONS = ["Where is the lesion?", "Where?", "What is it?"]
+
+
+LENGTH, SEEDS, TEMPERATURE = 6, [1, 2], 2.0
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_answers_have_the_masks_that_scoring_gives_for_their_text(lively, enabled):
+    """Every path of a batch, its regions unperturbed, against one ``forward`` over the finished texts."""
+    model, processor = lively
+    prefer(model, processor, end=6.0, seg=8.0)
+    images, questions = pictures()[:2], QUESTIONS[:2]
+    model.config.region["enabled"] = enabled
+    try:
+        answers = answer_batch(
+            model, processor, images, questions, paths=2, temperature=TEMPERATURE, max_new_tokens=LENGTH, seeds=SEEDS
+        )
+        output = scored(model, processor, images, questions)
+    finally:
+        model.config.region["enabled"] = True
+    for row, answer in enumerate([path for paths in answers for path in paths]):
+        probability = processor.probabilities(output.mask_logits[row], answer.mask.shape)
+        np.testing.assert_allclose(answer.probability, probability, atol=1e-4)
+        assert np.array_equal(answer.mask, answer.probability > 0.5)
+        np.testing.assert_allclose(answer.similarity, output.regions[row], atol=1e-4)
+        assert answer.predicted_iou == pytest.approx(float(output.predicted_iou[row]), abs=1e-4)
+    assert len({path.similarity.tobytes() for paths in answers for path in paths}) == 4
+
+
+@torch.inference_mode()
+def scored(model, processor, images, questions):
+    """``forward`` on the texts that ``answer_batch`` writes, up to their first [SEG]: two paths an image."""
+    visual, prompt = processor.image_inputs(images), processor.text_inputs(questions)
+    vocabulary = decoding.Vocabulary(processor.tokenizer.eos_token_id, processor.seg_token_id, processor.image_token_id)
+    draws, temperatures = decoding.uniform_draws(SEEDS, 2, LENGTH), torch.tensor([0.0, TEMPERATURE])
+    reading = {**prompt, "pixel_values": visual["pixel_values"]}
+    writing = decoding.write_paths(model.lvlm, reading, vocabulary, draws, temperatures)
+    texts = processor.text_until_seg(
+        [question for question in questions for _ in range(2)], [path.ids for paths in writing.paths for path in paths]
+    )
+    return model(**texts, **{name: value.repeat_interleave(2, 0) for name, value in visual.items()})
+
+
+def test_noise_on_regions_is_gumbels_and_each_paths_own():
+    regions = torch.rand(4, 3, 3, generator=torch.Generator().manual_seed(0))  # two images, two paths
+    found = region_noise([5, 6], 2, 3)(regions)
+    assert found.shape == (12, 3, 3)
+    for row in range(4):
+        assert torch.equal(found[3 * row], regions[row])
+        generator = decoding.region_generator([5, 6][row // 2], row % 2)
+        for variant in (1, 2):
+            uniform = torch.rand(3, 3, generator=generator).double().numpy()
+            expected = regions[row].numpy() - NOISE * np.log(-np.log(uniform))
+            np.testing.assert_allclose(found[3 * row + variant], expected, atol=1e-5)
+    assert len({variant.numpy().tobytes() for variant in found}) == 12
+
+
+def test_one_variant_is_no_noise():
+    assert region_noise([1], 1, 1) is None
+
+
+def candidate(pixels, log_probability=-1.0):
+    mask = np.zeros((2, 4), bool)
+    mask.flat[list(pixels)] = True
+    return Candidate("", mask, mask.astype(np.float32), np.zeros((1, 1), np.float32), log_probability, 0.5, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "chosen"),
+    [
+        ([candidate({0})], 0),
+        # The two that agree, though the third is likelier: 0.5 + e^-2 > 0 + e^-1.
+        ([candidate({7}, -1.0), candidate({0, 1}, -2.0), candidate({0, 1}, -2.0)], 1),
+        # Masks alike: the likeliest text.
+        ([candidate({0}, -3.0), candidate({0}, -0.1), candidate({0}, -2.0)], 1),
+        # All alike: the earliest.
+        ([candidate({0}), candidate({0}), candidate({0})], 0),
+        # Mean IoU 1/4, 1/2 and 1/4: the one that overlaps with both others.
+        ([candidate({0}), candidate({0, 1}), candidate({1})], 1),
+        # Nothing found is what two of three say.
+        ([candidate({0}), candidate(set()), candidate(set())], 1),
+    ],
+)
+def test_the_choice_is_what_most_agree_on(candidates, chosen):
+    assert choose(candidates) == chosen
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sets(st.integers(0, 7), max_size=4), st.sampled_from([-0.2, -1.0, -4.0])), min_size=2, max_size=5
+    )
+)
+def test_no_candidate_scores_better_than_the_chosen(drawn):
+    """Mean overlap with the others as sets of pixels, and the text's mean probability."""
+
+    def score(at):
+        mine, log_probability = drawn[at]
+        others = [pixels for index, (pixels, _) in enumerate(drawn) if index != at]
+        agreement = [len(mine & other) / len(mine | other) if mine | other else 1.0 for other in others]
+        return sum(agreement) / len(others) + 2.718281828459045**log_probability
+
+    chosen = choose([candidate(pixels, value) for pixels, value in drawn])
+    assert score(chosen) >= max(map(score, range(len(drawn)))) - 1e-9
