@@ -23,28 +23,33 @@ from sim4seg.offline import SILENT
 OWN = "own"
 POOL = "sim4seg"
 """Name of the process work pool."""
-PORTS = (15000, 32000)
+PORTS = range(15000, 32000)
+"""Below the range that the system gives to outgoing connections, see :func:`free_ports`."""
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nothing listens on now.
+def free_ports(count: int, ports: range = PORTS) -> list[int]:
+    """Ports of loopback, all different, that nothing listens on now.
 
     From below the range that the system gives to outgoing connections: one of those could take the port of a server
     that is down for a moment.
+
+    Args:
+        count: how many.
+        ports: where from.
     """
-    held: list[socket.socket] = []
+    bound: list[socket.socket] = []
     try:
-        while len(held) < count:
+        while len(bound) < count:
             one = socket.socket()
             try:
-                one.bind(("127.0.0.1", random.SystemRandom().randrange(*PORTS)))
+                one.bind(("127.0.0.1", random.SystemRandom().choice(ports)))
             except OSError:
                 one.close()
                 continue
-            held.append(one)
-        return [int(one.getsockname()[1]) for one in held]
+            bound.append(one)
+        return [int(one.getsockname()[1]) for one in bound]
     finally:
-        for one in held:
+        for one in bound:
             one.close()
 
 
@@ -56,23 +61,29 @@ class Stack:
         server: ``own``, or the address of a PostgreSQL server in which three databases are made.
         workspace: project folder for a Prefect worker; None = no worker.
         pool: the worker's process work pool.
+        ports: range that a new stack takes its ports from.
 
     Raises:
         StackError: the folder belongs to a stack of other options, or a program is missing.
     """
 
     def __init__(
-        self, folder: Path, server: str | None = None, workspace: Path | None = None, pool: str = POOL
+        self,
+        folder: Path,
+        server: str | None = None,
+        workspace: Path | None = None,
+        pool: str = POOL,
+        ports: range = PORTS,
     ) -> None:
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.options = self._options(server, workspace, pool)
+        self.options = self._options(server, workspace, pool, ports)
         self.ports: dict[str, int] = self.options["ports"]
         self.secrets = load_secrets(self.folder)
         self.services: dict[str, Service] = {}
         self._build()
 
-    def _options(self, server: str | None, workspace: Path | None, pool: str) -> dict[str, Any]:
+    def _options(self, server: str | None, workspace: Path | None, pool: str, ports: range) -> dict[str, Any]:
         """What is kept between commands in ``stack.json``; no secret, so an address with a password is not."""
         file = self.folder / "stack.json"
         options: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -80,7 +91,7 @@ class Stack:
         if given and given != options.get("postgres", given):
             raise StackError("this stack keeps its data in another PostgreSQL", where=str(file), remedy="another --dir")
         names = (*object_store.PORTS, "postgres", "prefect", "mlflow")
-        fresh = dict(zip(names, free_ports(len(names)), strict=True))
+        fresh = dict(zip(names, free_ports(len(names), ports), strict=True))
         options = {"postgres": given, "ports": fresh, "workspace": None, "pool": pool, **options}
         if workspace:
             options |= {"workspace": str(workspace.resolve()), "pool": pool}

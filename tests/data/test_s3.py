@@ -24,16 +24,11 @@ from sim4seg.digest import digest_directory
 from sim4seg.errors import SourceError
 from sim4seg.storage.client import client, parse_uri
 from tests.data.pictures import generic
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
 SECRET = "planted-secret-0123456789"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -224,14 +219,28 @@ def test_a_snapshot_knows_its_kind():
 
 
 class Faulty(ThreadingHTTPServer):
-    """Passes requests on to a store, and fails the first ``faults`` downloads of each key."""
+    """Passes requests on to a store, and fails the first ``faults`` downloads of each key.
 
-    def __init__(self, store_port: int, kind: str, faults: int = 1) -> None:
+    With several kinds of failure, each key in turn has the next one.
+    """
+
+    def __init__(self, store_port: int, *kinds: str, faults: int = 1) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.store_port, self.kind, self.faults = store_port, kind, faults
+        self.store_port, self.kinds, self.faults = store_port, kinds, faults
         self.asked: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def failure(self, key: str) -> str:
+        """How this download of ``key`` fails; empty if it does not."""
+        with self.lock:
+            self.asked[key] += 1
+            if self.asked[key] > self.faults:
+                return ""
+            kind = self.kinds[list(self.asked).index(key) % len(self.kinds)]
+            self.failed[kind] += 1
+            return kind
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -250,12 +259,7 @@ class Handler(BaseHTTPRequestHandler):
         upstream.request(self.command, self.path, headers=dict(self.headers))
         answer = upstream.getresponse()
         body = answer.read()
-        faulty = False
-        if ".png" in self.path and self.command == "GET":
-            with self.server.lock:
-                self.server.asked[self.path] += 1
-                faulty = self.server.asked[self.path] <= self.server.faults
-        kind = self.server.kind if faulty else ""
+        kind = self.server.failure(self.path) if ".png" in self.path and self.command == "GET" else ""
         if kind == "slow":
             time.sleep(0.7)
         self.send_response(503 if kind == "503" else answer.status)

@@ -20,7 +20,7 @@ from sim4seg.digest import digest_directory
 from sim4seg.errors import SourceError
 from sim4seg.storage.client import client
 from tests.data.pictures import generic
-from tests.data.test_s3 import free_port
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -61,13 +61,14 @@ def port(tmp_path_factory):
     """Port of a store with the bucket `studies`, in which a small dataset lies."""
     folder = tmp_path_factory.mktemp("weed")
     (folder / "s3.json").write_text(json.dumps(RIGHTS))
-    s3, master, volume, filer = (free_port() for _ in range(4))
+    s3, master, volume, filer, *grpc = free_ports(8)
     command = [
         str(Path(sys.executable).parent / "weed"), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
-        f"-master.port.grpc={free_port()}", f"-volume.port.grpc={free_port()}", f"-filer.port.grpc={free_port()}",
-        "-s3", f"-s3.port={s3}", f"-s3.port.grpc={free_port()}", f"-s3.config={folder / 's3.json'}",
+        *(f"-{part}.port.grpc={port}" for part, port in zip(("master", "volume", "filer", "s3"), grpc, strict=True)),
+        "-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}",
         "-volume.max=20", "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
+        "-master.raftHashicorp", "-master.electionTimeout=1s",  # one master: no peers to wait for
     ]  # fmt: skip
     with open(folder / "log", "w") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -77,7 +78,7 @@ def port(tmp_path_factory):
         store, end = client(), time.monotonic() + 120
         while not keeps_objects(store):  # the port opens long before
             assert child.poll() is None and time.monotonic() < end, (folder / "log").read_text()[-3000:]
-            time.sleep(1)
+            time.sleep(0.2)
         store.put_bucket_versioning(Bucket="studies", VersioningConfiguration={"Status": "Enabled"})
         for file in sorted(f for f in (folder / "source").rglob("*") if f.is_file()):
             key = f"m3ds/{file.relative_to(folder / 'source').as_posix()}"

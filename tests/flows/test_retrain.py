@@ -14,11 +14,11 @@ import yaml
 from flows.workspace import hold
 from sim4seg.git import git
 from tests.pipeline.project import Project, merge
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
 CHANGES = {
-    "fetch": {"phantoms": {"train": 3, "val": 1, "test": 2}},
     "gate_data": {"min_rows": 4},
     "evaluate": {"tts": {"paths": 1, "perturbations": 1}},
     "register": {"beat_baselines": False},
@@ -99,7 +99,7 @@ def test_parameters_that_are_not_committed(project: Project) -> None:
 
 def test_served_on_a_schedule(project: Project) -> None:
     """`flows.serve` with a server of its own: the schedule fires, and both end with the command."""
-    port = "42817"
+    port = str(free_port())
     environment = {**project.environment, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     log = project.folder / "work/serve.log"
     with open(log, "w") as stream:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from infra.local.stack import Stack
+from tests.ports import PORTS
 
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    made = Stack(tmp_path_factory.mktemp("stack"))
+    made = Stack(tmp_path_factory.mktemp("stack"), ports=PORTS)
     try:
         made.up()
         yield made

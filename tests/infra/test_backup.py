@@ -17,6 +17,7 @@ from infra.local.stack import Stack
 from infra.local.web import request
 from infra.secret_scan import secrets_found
 from tests.infra.test_local_stack import CLIENT, ask, logins
+from tests.ports import PORTS
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +61,7 @@ def test_what_was_saved_comes_back_in_a_new_stack(stack: Stack, used: Path, tmp_
     (tmp_path / "project").mkdir()
     (tmp_path / "stack").mkdir()
     shutil.copy(stack.folder / FILE, tmp_path / "stack" / FILE)  # from the password store, in earnest
-    other = Stack(tmp_path / "stack")
+    other = Stack(tmp_path / "stack", ports=PORTS)
     try:
         words = ["restore", str(saved), "--dir", str(other.folder), "--workspace", str(tmp_path / "project")]
         assert main(words) == 0

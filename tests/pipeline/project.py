@@ -21,7 +21,7 @@ COPIED = (
 )  # fmt: skip
 SMALL: dict[str, Any] = {
     "base": {"workers": 1},
-    "fetch": {"phantoms": {"train": 5, "val": 2, "test": 2, "size": 96}},
+    "fetch": {"phantoms": {"train": 3, "val": 1, "test": 1, "size": 96}},
     "ingest": {"vocabulary_size": 600},
     "train": {"epochs": 1.0, "batch_size": 8, "checkpoints": 2, "threads": 1, "bf16": "off"},
     "evaluate": {"batch_size": 8, "max_new_tokens": 16, "threads": 1},

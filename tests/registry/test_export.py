@@ -13,7 +13,8 @@ from sim4seg.config.register import Register
 from sim4seg.digest import digest_directory
 from sim4seg.errors import RegistryError, Unreachable
 from sim4seg.registry import history, promote, resolve, rollback
-from tests.data.test_s3 import free_port, server, store  # noqa: F401
+from tests.data.test_s3 import server, store  # noqa: F401
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import pytest
 from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError, Unreachable
 from sim4seg.registry import promote, resolve
-from tests.data.test_s3 import free_port
+from tests.ports import free_port
 from tests.storage.test_outages import answering  # noqa: F401
 
 

@@ -13,7 +13,7 @@ from sim4seg.config.register import Register
 from sim4seg.digest import digest_directory
 from sim4seg.errors import NotPromoted
 from sim4seg.registry import assess, decision, history, promote, resolve, rollback
-from tests.data.test_s3 import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

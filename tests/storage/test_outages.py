@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from sim4seg.cli import app
 from sim4seg.errors import SourceError, Unreachable
 from sim4seg.storage.client import client, explained
-from tests.data.test_s3 import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

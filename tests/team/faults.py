@@ -147,17 +147,14 @@ class Campaign:
             if state and state["type"] == "RUNNING" and not self._alive():
                 self.say("run died; starting the next")
                 run = self._start()
-            time.sleep(0.2)
+            time.sleep(0.5)  # looking through all processes is work, too
         raise AssertionError(f"{step} was not reached")
 
     def _alive(self) -> bool:
-        """Whether some process works for a flow run; looked at for a while, as one may just be starting."""
+        """Whether some process of this team works for a flow run; asked for a while, as one may just be starting."""
         lock = self.team.workspace / "work/retrain/retrain.lock"
         for _ in range(40):
-            if any(
-                "prefect" in " ".join(p.info["cmdline"] or []) and "engine" in " ".join(p.info["cmdline"] or [])
-                for p in psutil.process_iter(["cmdline"])
-            ):
+            if any("engine" in " ".join(_words(process)) for process in _below(self.team.stack["worker"].process)):
                 return True
             time.sleep(0.25)
         return not lock.exists()
@@ -195,6 +192,22 @@ class Campaign:
         remote = git(self.team.folder / "remote.git", "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads")
         assert set(local.splitlines()) <= set(remote.splitlines()), "a branch was not pushed whole"
         assert not self._at_work() - {PROMOTION}, "a stage works on for nobody"
+
+
+def _below(process: psutil.Process | None) -> list[psutil.Process]:
+    """Its children and theirs; none if it has ended."""
+    try:
+        return process.children(recursive=True) if process else []
+    except psutil.Error:
+        return []
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """Command line; empty if the process has ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
 
 
 def _steps() -> list[str]:

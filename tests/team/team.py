@@ -19,6 +19,7 @@ from infra.local.stack import Stack
 from infra.local.web import request
 from sim4seg.git import git
 from tests.pipeline.project import SMALL, Project, merge
+from tests.ports import PORTS
 
 REAL = "SIM4SEG_REAL_IMAGES"
 """Folder with real sub-datasets in their original layouts; phantoms stand in for them where it is not set."""
@@ -72,7 +73,7 @@ class Team:
         self.folder = folder
         self.project = Project(folder / "project")
         self.workspace = self.project.folder
-        self.stack = Stack(folder / "stack", workspace=self.workspace)
+        self.stack = Stack(folder / "stack", workspace=self.workspace, ports=PORTS)
         self._configure(merge(SETTINGS, dict(changes or {})))
         self._uploaded = 0
 
