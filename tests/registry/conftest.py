@@ -7,8 +7,6 @@ import pandas as pd
 import pytest
 
 from sim4seg.config.train import LossWeights, Region
-from sim4seg.model.presets import build
-from sim4seg.model.tokenizer import load_tokenizer, train_tokenizer
 from sim4seg.offline import silence
 
 silence()
@@ -16,6 +14,10 @@ silence()
 
 @pytest.fixture(scope="session")
 def model_source(tmp_path_factory):
+    # Here, so that tests without a model do not wait for PyTorch.
+    from sim4seg.model.presets import build
+    from sim4seg.model.tokenizer import load_tokenizer, train_tokenizer
+
     folder = tmp_path_factory.mktemp("model")
     train_tokenizer(["Where is the lesion? Sure, it is [SEG]. The diagnosis is: benign"], 320, folder / "tokenizer")
     model, processor = build("tiny", load_tokenizer(folder / "tokenizer"), Region(), LossWeights(), seed=3)
