@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 
+from sim4seg.cot.contract import MAX_WORDS, NO_LESION, OPENING, SEG_TOKEN, STEP_STARTS, STEPS
 from sim4seg.cot.findings import Findings
 from sim4seg.cot.provider import CotCase
 from sim4seg.cot.template import WORDS, phrases
-
-OPENING = "Sure, it is [SEG]."
-STEPS = ("Firstly,", "Secondly,", "Thirdly,", "Finally,")
-MAX_WORDS = 400
 
 
 def criticise(text: str, case: CotCase) -> list[str]:
@@ -27,30 +24,31 @@ def criticise(text: str, case: CotCase) -> list[str]:
 
 
 def _form(text: str) -> list[str]:
-    found = []
+    objections = []
     if not text.startswith(OPENING):
-        found.append(f"does not start with {OPENING!r}")
-    if text.count("[SEG]") != 1:
-        found.append(f"[SEG] occurs {text.count('[SEG]')} times")
-    places = [text.find(step) for step in STEPS]
-    if -1 in places or places != sorted(places) or any(text.count(step) != 1 for step in STEPS):
-        found.append("the four steps are not there once each and in order")
+        objections.append(f"does not start with {OPENING!r}")
+    if text.count(SEG_TOKEN) != 1:
+        objections.append(f"{SEG_TOKEN} occurs {text.count(SEG_TOKEN)} times")
+    places = [text.find(step) for step in STEP_STARTS]
+    if -1 in places or places != sorted(places) or any(text.count(step) != 1 for step in STEP_STARTS):
+        objections.append("the four steps are not there once each and in order")
     if len(text.split()) > MAX_WORDS:
-        found.append(f"longer than {MAX_WORDS} words")
-    return found
+        objections.append(f"longer than {MAX_WORDS} words")
+    return objections
 
 
 def _steps(text: str) -> dict[str, str]:
-    parts = re.split("|".join(STEPS), text)
-    return dict(zip(("opening", "firstly", "secondly", "thirdly", "finally"), parts, strict=True))
+    parts = re.split("|".join(STEP_STARTS), text)
+    return dict(zip(("opening", *(step.lower() for step in STEPS)), parts, strict=True))
 
 
 def _facts(text: str, modality: str, findings: Findings) -> list[str]:
     steps = _steps(text)
-    found = [] if modality.casefold() in steps["firstly"].casefold() else [f"the modality is not {modality}"]
+    objections = [] if modality.casefold() in steps["firstly"].casefold() else [f"the modality is not {modality}"]
     if not findings.parts:
-        said = "no focal lesion" in steps["secondly"]
-        return found if said else [*found, "there is no lesion, but the text does not say so"]
+        if NO_LESION not in steps["secondly"]:
+            objections.append("there is no lesion, but the text does not say so")
+        return objections
     for name, step in (
         ("size", "secondly"),
         ("place", "secondly"),
@@ -63,10 +61,10 @@ def _facts(text: str, modality: str, findings: Findings) -> list[str]:
         stated = _stated(name, steps[step])
         true = getattr(findings, name)
         if stated != ({true} if true else set()):
-            found.append(
+            objections.append(
                 f"{name} is {true or 'not to be stated'}, the text says {', '.join(sorted(stated)) or 'nothing'}"
             )
-    return found
+    return objections
 
 
 def _stated(name: str, step: str) -> set[str]:
@@ -79,7 +77,7 @@ def _conclusion(text: str, label: str, rivals: tuple[str, ...]) -> list[str]:
     conclusion = text.rpartition(": ")[2]
     if conclusion != label:
         return [f"the conclusion is {conclusion!r}, the diagnosis is {label!r}"]
-    earlier = text[: text.rfind(STEPS[3])].casefold()
+    earlier = text[: text.rfind(STEP_STARTS[-1])].casefold()
     named = [name for name in (label, *rivals) if re.search(rf"\b{re.escape(name.casefold())}\b", earlier)]
     return [f"names {name!r} before the conclusion" for name in named if name not in _EVERYDAY]
 

@@ -17,9 +17,11 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-STEPS = re.compile(r"\b(?:firstly|secondly|thirdly)\b", re.IGNORECASE)
-FINALLY = re.compile(r"\bfinally\b", re.IGNORECASE)
-SPECIAL_TOKEN = re.compile(r"</?s>|<pad>|<unk>|<\|[^|<>]*\|>|\[SEG\]")
+from sim4seg.cot.contract import SEG_TOKEN, STEPS
+
+REASONING_STEP = re.compile(rf"\b(?:{'|'.join(STEPS[:-1])})\b", re.IGNORECASE)
+LAST_STEP = re.compile(rf"\b{STEPS[-1]}\b", re.IGNORECASE)
+SPECIAL_TOKEN = re.compile(rf"</?s>|<pad>|<unk>|<\|[^|<>]*\|>|{re.escape(SEG_TOKEN)}")
 BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
@@ -31,8 +33,8 @@ def normalise_label(text: str) -> str:
 def read_diagnosis(text: str) -> str | None:
     """The conclusion of an answer as it is spelt there, without its closing full stop; None if there is none."""
     text = SPECIAL_TOKEN.sub(" ", text)
-    ends = [match.end() for match in FINALLY.finditer(text)]
-    if not ends and STEPS.search(text):
+    ends = [match.end() for match in LAST_STEP.finditer(text)]
+    if not ends and REASONING_STEP.search(text):
         return None
     _, colon, conclusion = text[ends[-1] if ends else 0 :].rpartition(":")
     conclusion = " ".join(conclusion.split()).strip(" .,;")

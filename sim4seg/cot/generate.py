@@ -13,15 +13,15 @@ import pandas as pd
 
 from sim4seg.atomic import write_json
 from sim4seg.config.generate_cot import GenerateCot
+from sim4seg.cot.contract import ACCEPTED
 from sim4seg.cot.critic import criticise
 from sim4seg.cot.findings import measure
-from sim4seg.cot.provider import CotCase, CotProvider, open_provider
+from sim4seg.cot.provider import CotCase, CotProvider
+from sim4seg.cot.providers import open_provider
 from sim4seg.data.manifest import read_manifest, write_manifest
 from sim4seg.data.shards import ShardReader
 from sim4seg.progress import with_progress
 from sim4seg.workers import in_order
-
-ACCEPTED = "accepted"
 
 
 def generate_cot(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim4seg.cot.findings import Findings
-from sim4seg.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -40,28 +38,3 @@ class CotProvider(Protocol):
     def write(self, case: CotCase, attempt: int, rng: np.random.Generator) -> str:
         """The text, from ``Sure, it is [SEG].`` to ``: LABEL``."""
         ...
-
-
-_PROVIDERS: dict[str, Callable[[], CotProvider]] = {}
-
-
-def register_provider(name: str, make: Callable[[], CotProvider]) -> None:
-    """Make a provider known under the name that ``generate_cot.provider`` uses."""
-    _PROVIDERS[name] = make
-
-
-def open_provider(name: str) -> CotProvider:
-    """The provider of that name.
-
-    Raises:
-        ConfigError: there is none; the message names those that exist.
-    """
-    import sim4seg.cot.template  # noqa: F401  (registers itself)
-
-    if name not in _PROVIDERS:
-        raise ConfigError(
-            f"unknown provider {name!r}",
-            where="params.yaml: generate_cot.provider",
-            remedy=f"use one of {', '.join(sorted(_PROVIDERS))}",
-        )
-    return _PROVIDERS[name]()

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from sim4seg.cot.contract import OPENING
 from sim4seg.cot.findings import Findings
-from sim4seg.cot.provider import CotCase, register_provider
+from sim4seg.cot.provider import CotCase
 from sim4seg.data.sample import MODALITIES
 
 WORDS: dict[str, tuple[str, ...]] = {
@@ -73,7 +74,7 @@ class TemplateProvider:
         steps = ("firstly", f"{normal}secondly", f"{normal}thirdly", "finally")
         chosen = [words[step][int(rng.integers(len(words[step])))] for step in steps]
         slots = _slots(case.modality, case.findings, case.label)
-        return " ".join([words["opening"], *(text.format(**slots) for text in chosen)])
+        return " ".join([OPENING, *(text.format(**slots) for text in chosen)])
 
 
 def all_phrases() -> list[str]:
@@ -87,7 +88,4 @@ def all_phrases() -> list[str]:
         slots = _slots(MODALITIES[index % len(MODALITIES)], findings, "")
         for step in ("firstly", "secondly", "thirdly", "normal_secondly", "normal_thirdly", "finally"):
             texts += [text.format(**slots) for text in words[step]]
-    return [words["opening"], *texts]
-
-
-register_provider("template", TemplateProvider)
+    return [OPENING, *texts]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, LlamaConfig, LlavaConfig, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from sim4seg.errors import ConfigError
@@ -79,3 +79,23 @@ class EfficientNetLite(PreTrainedModel):  # type: ignore[misc]
 
 AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLite, exist_ok=True)
+
+
+def llava_config(vision: EfficientNetLiteConfig, text: LlamaConfig, image: int) -> LlavaConfig:
+    """A LLaVA whose vision tower is an EfficientNet-lite.
+
+    Args:
+        vision: the tower.
+        text: the language model.
+        image: id of the placeholder of one image token.
+    """
+    return LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=image,
+        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
+        vision_feature_layer=-1,
+        # The tower has no class token that would have to go.
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=True,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,30 @@ from sim4seg.model.frames import Geometry
 from sim4seg.model.losses import bce_loss, dice_loss, in_frame, iou_of
 from sim4seg.model.mask_path import MaskPrediction
 
-if TYPE_CHECKING:
-    from sim4seg.model.modeling import Sim4SegForConditionalGeneration
+
+class LearningModel(Protocol):
+    """What the losses take of :class:`sim4seg.model.modeling.Sim4SegForConditionalGeneration`."""
+
+    config: Any
+    family: Any
+
+    @property
+    def language_model(self) -> Any:
+        """The LVLM's language model without its output layer."""
+        ...
+
+    @property
+    def lm_head(self) -> nn.Linear:
+        """The LVLM's output layer."""
+        ...
+
+    def attention_is_learnt(self) -> bool:
+        """Whether the loss ``attend`` has a weight."""
+        ...
+
+    def is_image(self, input_ids: Tensor) -> Tensor:
+        """(B, L) ids to (B, L) bool, the image tokens."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +73,7 @@ def weighted_sum(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> T
 
 
 def loss_parts(
-    model: Sim4SegForConditionalGeneration,
+    model: LearningModel,
     read: Any,
     input_ids: Tensor,
     masks: MaskPrediction,
@@ -146,7 +168,7 @@ def _target_cells(target: Tensor, extent: Tensor, grid: int) -> Tensor:
 
 
 def auxiliary_losses(
-    model: Sim4SegForConditionalGeneration, read: Any, input_ids: Tensor, labels: Labels, geometry: Geometry
+    model: LearningModel, read: Any, input_ids: Tensor, labels: Labels, geometry: Geometry
 ) -> dict[str, Tensor]:
     """The losses of :mod:`sim4seg.model.alignment` that have a weight; arguments as for :func:`loss_parts`."""
     align, attend = bool(model.config.loss["align"]), model.attention_is_learnt()
@@ -183,9 +205,7 @@ def coverage_of(masks: Tensor, geometry: Geometry) -> Tensor:
     return token_coverage(masks, geometry.affine, geometry.extent, geometry.grids[0]).flatten(1)
 
 
-def align_part(
-    model: Sim4SegForConditionalGeneration, features: Tensor | None, coverage: Tensor, labels: Labels
-) -> Tensor:
+def align_part(model: LearningModel, features: Tensor | None, coverage: Tensor, labels: Labels) -> Tensor:
     """:func:`sim4seg.model.alignment.alignment_loss` with the words of the batch's answers.
 
     Raises:

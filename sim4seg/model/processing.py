@@ -16,10 +16,11 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from sim4seg.atomic import write_json
+from sim4seg.cot.contract import SEG_TOKEN
 from sim4seg.errors import ModelError
 from sim4seg.model.families import family_named
 from sim4seg.model.frames import Frames, Image, as_tensor, fit, letterbox
-from sim4seg.model.tokenizer import SEG_TOKEN, check_tokenizer, load_tokenizer
+from sim4seg.model.tokenizer import check_tokenizer, load_tokenizer
 
 __all__ = ["Frames", "Image", "Sim4SegProcessor"]
 

@@ -9,10 +9,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from sim4seg.atomic import atomic_directory
+from sim4seg.cot.contract import SEG_TOKEN
 from sim4seg.errors import ModelError
 
 IMAGE_TOKEN = "<image>"
-SEG_TOKEN = "[SEG]"
 PROMPT_WORDS = ("USER:", "ASSISTANT:")
 
 

@@ -55,9 +55,10 @@ def plan(
         sim4seg plan --table
     """
     from sim4seg.model.presets import PRESETS
-    from sim4seg.plan.budget import Machine, Run, make_budget
+    from sim4seg.plan.budget import Machine, Run
     from sim4seg.plan.evaluation_memory import evaluation_bytes
     from sim4seg.plan.fitting_machines import fits_on
+    from sim4seg.plan.make_budget import make_budget
     from sim4seg.plan.report import describe
     from sim4seg.plan.report import table as as_table
     from sim4seg.plan.static_memory import precision_of

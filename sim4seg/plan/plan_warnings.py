@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from sim4seg.plan.budget import Budget
 from sim4seg.plan.static_memory import GB
 
-if TYPE_CHECKING:
-    from sim4seg.plan.budget import Budget
 
-
-def memory_doubts(budget: Budget) -> list[str]:
+def memory_warnings(budget: Budget) -> list[str]:
     """What does not fit into a GPU."""
-    found = []
+    warnings = []
     machine, held, free = budget.machine, budget.held, budget.machine.free
     size = f"{machine.memory:g} GB, of which {machine.spare:.0%} are left spare"
     if held.total > free:
-        found.append(
+        warnings.append(
             f"{held.weights / GB:.1f} GB of weights, {held.gradients / GB:.1f} of gradients, {held.optimizer / GB:.1f} "
             f"of optimizer and {held.buffers / GB:.1f} of buffers do not fit into {size}: {_remedy(budget)}"
         )
     elif not budget.largest and budget.largest_checkpointed:
-        found.append("one sample fits only with gradient checkpointing (--checkpointing)")
+        warnings.append("one sample fits only with gradient checkpointing (--checkpointing)")
     elif not budget.largest:
-        found.append(
+        warnings.append(
             f"not one sample fits, which takes {budget.one / GB:.1f} GB, into {size}: {_remedy(budget)}, "
             "or store SAM's embeddings"
         )
     if budget.evaluation is not None and budget.evaluation > free:
         fewer = "evaluate fewer at once (evaluate.batch_size), or " if budget.written < free else ""
-        found.append(
+        warnings.append(
             f"evaluating {budget.run.evaluated} images at once takes {budget.evaluation / GB:.1f} GB and does not fit "
             f"into {size}: {fewer}evaluate on a larger GPU"
         )
-    return found
+    return warnings
 
 
 def _remedy(budget: Budget) -> str:
@@ -44,16 +40,16 @@ def _remedy(budget: Budget) -> str:
     return "use more or larger GPUs"
 
 
-def other_doubts(budget: Budget) -> list[str]:
+def other_warnings(budget: Budget) -> list[str]:
     """What costs more than it need."""
-    found = []
+    warnings = []
     gpus, batch, cost = budget.machine.gpus, budget.run.global_batch, budget.cost
     if budget.largest and batch > budget.largest * gpus:
         passes = -(-batch // (budget.largest * gpus))
-        found.append(f"a step of {batch} samples needs {passes} accumulated batches")
+        warnings.append(f"a step of {batch} samples needs {passes} accumulated batches")
     if gpus > batch:
-        found.append(f"{gpus} GPUs share {batch} samples a step: some have none")
+        warnings.append(f"{gpus} GPUs share {batch} samples a step: some have none")
     if 3 * cost.sam_encoder > cost.forward + cost.backward:
         share = cost.sam_encoder / (cost.forward + cost.backward)
-        found.append(f"SAM's frozen encoder is {share:.0%} of a step: store its embeddings once")
-    return found
+        warnings.append(f"SAM's frozen encoder is {share:.0%} of a step: store its embeddings once")
+    return warnings

@@ -6,9 +6,9 @@ import great_expectations.expectations as gxe
 import pandas as pd
 
 from sim4seg.config.gate_cot import GateCot
+from sim4seg.cot.contract import ACCEPTED, OPENING_PATTERN, STEPS_PATTERN, concludes_with
 from sim4seg.quality.gate import Check
 
-ACCEPTED = "accepted"
 PERSONAL = r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\d{7,}|(?i:\bmrn\b|\bpatient\s+(?:name|id)\b)"
 """Dates, long digit runs and identifiers have no place in a text about an image."""
 
@@ -19,19 +19,18 @@ def _derive(frame: pd.DataFrame) -> pd.DataFrame:
     texts = frame["cot"].fillna("")
     frame["seg_count"] = texts.str.count(r"\[SEG\]")
     frame["words"] = texts.map(lambda text: len(str(text).split()))
-    frame["concludes"] = [t.endswith(f": {x}") for t, x in zip(texts, frame["label"], strict=True)]
+    frame["concludes"] = [concludes_with(t, x) for t, x in zip(texts, frame["label"], strict=True)]
     frame["rejected"] = (frame["cot_verdict"] != ACCEPTED).astype(float)
     return frame
 
 
 def cot_suite(manifest: pd.DataFrame, limits: GateCot) -> tuple[pd.DataFrame, list[Check]]:
     """The frame with derived columns, and the expectations of ``gate_cot``."""
-    steps = r"(?s)Firstly,.*Secondly,.*Thirdly,.*Finally,"
     checks = [
         Check("text is there", gxe.ExpectColumnValuesToMatchRegex(column="cot", regex=r"\S")),
         Check("[SEG] exactly once", gxe.ExpectColumnValuesToBeInSet(column="seg_count", value_set=[1])),
-        Check("opens as agreed", gxe.ExpectColumnValuesToMatchRegex(column="cot", regex=r"^Sure, it is \[SEG\]\. ")),
-        Check("four steps in order", gxe.ExpectColumnValuesToMatchRegex(column="cot", regex=steps)),
+        Check("opens as agreed", gxe.ExpectColumnValuesToMatchRegex(column="cot", regex=OPENING_PATTERN)),
+        Check("four steps in order", gxe.ExpectColumnValuesToMatchRegex(column="cot", regex=STEPS_PATTERN)),
         Check("conclusion names the label", gxe.ExpectColumnValuesToBeInSet(column="concludes", value_set=[True])),
         Check(
             "words in range",

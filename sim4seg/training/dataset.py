@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sim4seg.cot.contract import SEG_TOKEN
 from sim4seg.data.shards import ShardReader
 from sim4seg.embeddings.store import EmbeddingStore
 from sim4seg.errors import DataError, ModelError
 from sim4seg.model.processing import Sim4SegProcessor
-from sim4seg.model.tokenizer import SEG_TOKEN
 from sim4seg.training.balance import Cell
 
 

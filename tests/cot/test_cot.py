@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from skimage.draw import disk, ellipse, polygon
 
 from sim4seg.config.generate_cot import GenerateCot
+from sim4seg.cot.contract import NO_LESION, STEPS
 from sim4seg.cot.critic import criticise
 from sim4seg.cot.findings import measure
 from sim4seg.cot.generate import generate_cot
-from sim4seg.cot.provider import CotCase, open_provider
-from sim4seg.cot.template import WORDS, all_phrases
+from sim4seg.cot.provider import CotCase
+from sim4seg.cot.providers import open_provider
+from sim4seg.cot.template import WORDS, all_phrases, phrases
 from sim4seg.data.manifest import read_manifest
 from sim4seg.errors import ConfigError
 from tests.data.pictures import generic
@@ -148,6 +150,16 @@ def test_phrases_hold_every_word_and_unknown_providers_are_named():
     with pytest.raises(ConfigError, match="unknown provider 'oracle'") as caught:
         open_provider("oracle")
     assert "template" in caught.value.remedy
+
+
+def test_every_wording_keeps_to_the_contract():
+    for step in STEPS:
+        for wording in [w for key in phrases() if key.endswith(step.lower()) for w in phrases()[key]]:
+            assert wording.startswith(f"{step},")
+            assert not any(other in wording for other in STEPS if other != step)
+    assert all(NO_LESION in wording for wording in phrases()["normal_secondly"])
+    assert not any(NO_LESION in wording for wording in phrases()["secondly"])
+    assert all(wording.endswith(": {label}") for wording in phrases()["finally"])
 
 
 def test_texts_are_written_for_every_row_whatever_the_workers(tmp_path):

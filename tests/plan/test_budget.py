@@ -12,9 +12,10 @@ from sim4seg.cli import app
 from sim4seg.errors import ConfigError
 from sim4seg.model.presets import PRESETS
 from sim4seg.plan.activation_memory import Activations, Line
-from sim4seg.plan.budget import Machine, Run, make_budget
+from sim4seg.plan.budget import Machine, Run
 from sim4seg.plan.dry_run import Lengths
 from sim4seg.plan.fitting_machines import fits_on
+from sim4seg.plan.make_budget import make_budget
 from sim4seg.plan.report import HEAD, describe, table
 from sim4seg.plan.static_memory import Counts, precision_of, static_memory
 from sim4seg.plan.step_cost import Cost, cost_of, count_weights, trained_on_meta

@@ -17,8 +17,8 @@ from sim4seg.cli import app
 from sim4seg.errors import ModelError
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model import load
-from sim4seg.model.presets.llava import LISA_TEMPLATE
 from sim4seg.model.weights.convert import convert_lisa
+from sim4seg.model.weights.lisa_template import LISA_TEMPLATE
 from tests.weights.published import (
     QUESTION,
     language,

@@ -6,6 +6,7 @@ from sim4seg.model.presets import llava, qwen, smol
 from sim4seg.model.presets.preset import Preset, TokenVocabulary
 from sim4seg.model.presets.sizes import SAM_VIT_B
 from sim4seg.model.presets.tiny import tiny
+from sim4seg.model.weights.lisa_template import LISA_TEMPLATE
 
 SAM_H = "sam_vit_h_4b8939.pth of facebookresearch/segment-anything"
 LLAVA_7B = "llava-hf/llava-1.5-7b-hf, the folder with config.json, tokenizer and safetensors"
@@ -20,7 +21,7 @@ SMOL_TRAINED = ("embed_tokens", "multi_modal_projector", "projection", "segmente
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(tiny, identity_start=True),
     "paper": Preset(
-        llava.LlavaPreset(image_size=224, fit="crop", template=llava.LISA_TEMPLATE, projector="linear"),
+        llava.LlavaPreset(image_size=224, fit="crop", template=LISA_TEMPLATE, projector="linear"),
         LISA_VOCABULARY,
         lvlm="xinlai/LISA-7B-v1, then `sim4seg convert-lisa` on its folder; the folder that this writes",
     ),

@@ -22,17 +22,11 @@ from sim4seg.model.presets.sizes import (
     llama,
 )
 
-LISA_SYSTEM = (
-    "A chat between a curious human and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the human's questions."
-)
-"""What LLaVA v1, and so LISA, was trained to read first."""
 LLAVA_SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
 """LLaVA 1.5's, which is Vicuna's."""
-LISA_TEMPLATE = f"<s>{LISA_SYSTEM} USER: <im_start>{IMAGE}<im_end>\n{QUESTION} ASSISTANT:"
 LLAVA_TEMPLATE = f"<s>{LLAVA_SYSTEM} USER: {IMAGE}\n{QUESTION} ASSISTANT:"
 
 

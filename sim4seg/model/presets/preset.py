@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from sim4seg.cot.contract import SEG_TOKEN
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.frames import Frames
-from sim4seg.model.tokenizer import SEG_TOKEN
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
 
 from sim4seg.config.train import Train, Weights
+from sim4seg.cot.contract import SEG_TOKEN
 from sim4seg.digest import digest_directory, digest_file
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.model.configuration import Sim4SegConfig
@@ -17,7 +18,7 @@ from sim4seg.model.families import family_of
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets.preset import Preset, TokenVocabulary
 from sim4seg.model.processing import Sim4SegProcessor
-from sim4seg.model.tokenizer import SEG_TOKEN, check_tokenizer
+from sim4seg.model.tokenizer import check_tokenizer
 
 
 def from_weights(params: Train, preset: Preset, seed: int) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
@@ -145,7 +146,7 @@ def _check_digest(folder: Path, wanted: str) -> None:
 
 
 def _whole(folder: Path, preset: Preset) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
-    from sim4seg.model import load
+    from sim4seg.model.loading import load
 
     model, processor = load(folder, "cpu")  # each process moves it to a GPU of its own
     _check_sizes(
@@ -174,7 +175,7 @@ def _parts(
 
 def _published_lvlm(folder: Path, dtype: torch.dtype) -> Any:
     """An LVLM with every one of its weights from the folder's safetensors, and none left over."""
-    from sim4seg.model import refuse_uneven
+    from sim4seg.model.loading import refuse_uneven
     from sim4seg.model.weights.checkpoint import open_checkpoint
 
     files = open_checkpoint(folder).files  # transformers would not say what is wrong with a file

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transformers import LlamaConfig, LlavaConfig
+from transformers import LlamaConfig
 
 from sim4seg.model.configuration import Sim4SegConfig
-from sim4seg.model.efficientnet_lite import EfficientNetLiteConfig
+from sim4seg.model.efficientnet_lite import EfficientNetLiteConfig, llava_config
 from sim4seg.model.frames import IMAGE, QUESTION, Frames
 from sim4seg.model.presets.preset import TokenVocabulary
 from sim4seg.model.presets.sizes import LLAMA_SMALL, Transformer, llama
@@ -63,26 +63,6 @@ def smollm2_config(size: Transformer, vocabulary: TokenVocabulary) -> LlamaConfi
     """SmolLM2's build (arXiv 2502.02737) in a given size."""
     turns = {"rope_type": "default", "rope_theta": 100000.0}
     return llama(size, vocabulary, vocabulary.size, 8192, rope_parameters=turns, tie_word_embeddings=True)
-
-
-def llava_config(vision: EfficientNetLiteConfig, text: LlamaConfig, image: int) -> LlavaConfig:
-    """A LLaVA of the two.
-
-    Args:
-        vision: the tower.
-        text: the language model.
-        image: id of the placeholder of one image token.
-    """
-    return LlavaConfig(
-        vision_config=vision,
-        text_config=text,
-        image_token_index=image,
-        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
-        vision_feature_layer=-1,
-        # The tower has no class token that would have to go.
-        vision_feature_select_strategy="full",
-        tie_word_embeddings=True,
-    )
 
 
 SMALL = SmolPreset(LLAMA_SMALL, f"USER: {IMAGE}\n{QUESTION} ASSISTANT:", " ", 64)

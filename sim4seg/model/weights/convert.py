@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from sim4seg.atomic import atomic_directory, write_json
+from sim4seg.cot.contract import SEG_TOKEN
 from sim4seg.digest import digest_file
 from sim4seg.errors import ModelError
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.processing import Sim4SegProcessor
-from sim4seg.model.tokenizer import IMAGE_TOKEN, SEG_TOKEN
+from sim4seg.model.tokenizer import IMAGE_TOKEN
 from sim4seg.model.weights.bounded_json import read_object
 from sim4seg.model.weights.checkpoint import Checkpoint, open_checkpoint
 from sim4seg.model.weights.key_mapping import Placing, place

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
+from sim4seg.cot.contract import SEG_TOKEN
 from sim4seg.errors import ModelError
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.frames import IMAGE, Frames
-from sim4seg.model.presets.llava import LISA_TEMPLATE
 from sim4seg.model.weights.bounded_json import read_object
+from sim4seg.model.weights.lisa_template import LISA_TEMPLATE
 from sim4seg.model.weights.sam_sizes import Shape, sam_sizes
 
 LANGUAGE = (
@@ -122,7 +123,7 @@ def lisa_config(
     )
     prefix = "model.visual_model."
     sam = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    return Sim4SegConfig(lvlm_config=lvlm, sam=sam_sizes(sam, where), seg_token_id=ids["[SEG]"])
+    return Sim4SegConfig(lvlm_config=lvlm, sam=sam_sizes(sam, where), seg_token_id=ids[SEG_TOKEN])
 
 
 def lisa_frames(config: Sim4SegConfig, theirs: dict[str, Any]) -> Frames:

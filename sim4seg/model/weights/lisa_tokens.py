@@ -9,8 +9,9 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from sim4seg.cot.contract import SEG_TOKEN
 from sim4seg.errors import ModelError
-from sim4seg.model.tokenizer import IMAGE_TOKEN, SEG_TOKEN
+from sim4seg.model.tokenizer import IMAGE_TOKEN
 
 
 def lisa_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -19,8 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlavaForConditiona
 from sim4seg.atomic import atomic_directory, write_json
 from sim4seg.digest import digest_file
 from sim4seg.errors import ConfigError, ModelError
-from sim4seg.model.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
-from sim4seg.model.presets.smol import llava_config
+from sim4seg.model.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig, llava_config
 from sim4seg.model.tokenizer import IMAGE_TOKEN
 
 
