@@ -16,7 +16,7 @@ from rich.panel import Panel
 from typer.core import TyperGroup
 
 from sim4seg.errors import Sim4SegError
-from sim4seg.model.weights.commands import convert_lisa, make_smol, merge_lora, push, save_adapters
+from sim4seg.model.weights.commands import convert_lisa, make_mobile, make_smol, merge_lora, push, save_adapters
 from sim4seg.offline import silence
 from sim4seg.plan.command import plan
 
@@ -361,6 +361,7 @@ def doctor(
 
 app.command()(convert_lisa)
 app.command()(make_smol)
+app.command()(make_mobile)
 app.command()(merge_lora)
 app.command()(save_adapters)
 app.command()(push)

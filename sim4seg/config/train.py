@@ -54,11 +54,13 @@ PresetName = Literal[
     "medsam",
     "qwen2.5-vl",
     "smol",
+    "mobile",
     "paper-small",
     "llava-1.5-small",
     "medsam-small",
     "qwen2.5-vl-small",
     "smol-small",
+    "mobile-small",
 ]
 """Of `sim4seg.model.presets.PRESETS`; written out so that a mistake is told with all others of the file."""
 

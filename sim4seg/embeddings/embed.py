@@ -55,7 +55,7 @@ def embed(
     key = encoder_key(model)
     # The language model is not needed, and may be larger than the GPU.
     model.eval().segmenter.image_encoder.to(best_device())
-    shape = _shape(model)
+    shape = model.segmenter.encoding_shape
     groups = [places[start : start + params.shard_images] for start in range(0, len(places), params.shard_images)]
     folder = work_folder(params, key, paths)
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,11 +92,6 @@ def _distinct(places: Iterator[Place], reader: ShardReader) -> list[Place]:
     for shard, row in sorted(places):
         seen.setdefault(digest_bytes(reader.bytes(shard, int(row))), (shard, int(row)))
     return list(seen.values())
-
-
-def _shape(model: Sim4SegForConditionalGeneration) -> tuple[int, int, int]:
-    side = model.segmenter.prompt_size // 4
-    return model.segmenter.prompt_encoder.embed_dim, side, side
 
 
 def _check_room(params: Embed, wanted: int, folder: Path) -> None:
@@ -148,7 +143,7 @@ def _write_shard(
 def _encode(
     model: Sim4SegForConditionalGeneration, processor: Sim4SegProcessor, images: list[NDArray[np.uint8]], bf16: bool
 ) -> Tensor:
-    device = model.segmenter.image_encoder.pos_embed.device
+    device = next(model.segmenter.image_encoder.parameters()).device
     pixels = processor.image_inputs(images)["sam_pixel_values"].to(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         return model.segmenter.encode(pixels).to(torch.bfloat16).cpu()

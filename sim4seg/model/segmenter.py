@@ -10,6 +10,8 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 from torch import Tensor, nn
 
 from sim4seg.device import without_autocast
+from sim4seg.model.fusion import FeatureFusion
+from sim4seg.model.mobile_encoder import MobileEncoder
 
 PIXELS_AT_ONCE = 2 * 1024 * 1024
 """What the image encoder sees at once. ViT-H writes all 16 x 4096 x 4096 scores of an image out, 1 GB in float32, and
@@ -47,6 +49,27 @@ class ConvStem(nn.Sequential):
         return features.permute(0, 2, 3, 1) if self.channels_last else features
 
 
+def _vit(sam: dict[str, Any]) -> ImageEncoderViT:
+    """SAM's own image encoder."""
+    encoder = ImageEncoderViT(
+        img_size=sam["image_size"],
+        patch_size=sam["patch_size"],
+        embed_dim=sam["embed_dim"],
+        depth=sam["depth"],
+        num_heads=sam["num_heads"],
+        mlp_ratio=4,
+        qkv_bias=True,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=sam["window_size"],
+        global_attn_indexes=tuple(sam["global_attn_indexes"]),
+        out_chans=sam["prompt_dim"],
+    )
+    if sam["conv_stem"]:
+        encoder.patch_embed = ConvStem(sam["embed_dim"], sam["patch_size"], channels_last=True)
+    return encoder
+
+
 class Segmenter(nn.Module):
     """Image encoder, prompt encoder and mask decoder of Segment Anything.
 
@@ -60,22 +83,8 @@ class Segmenter(nn.Module):
         dim = sam["prompt_dim"]
         self.image_size: int = sam["image_size"]
         self.prompt_size = 4 * grid
-        self.image_encoder = ImageEncoderViT(
-            img_size=sam["image_size"],
-            patch_size=sam["patch_size"],
-            embed_dim=sam["embed_dim"],
-            depth=sam["depth"],
-            num_heads=sam["num_heads"],
-            mlp_ratio=4,
-            qkv_bias=True,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=sam["window_size"],
-            global_attn_indexes=tuple(sam["global_attn_indexes"]),
-            out_chans=dim,
-        )
-        if sam["conv_stem"]:
-            self.image_encoder.patch_embed = ConvStem(sam["embed_dim"], sam["patch_size"], channels_last=True)
+        sizes = sam.get("pretrained_pair")
+        self.image_encoder: nn.Module = MobileEncoder(sizes, dim) if sizes else _vit(sam)
         self.prompt_encoder = PromptEncoder(
             embed_dim=dim,
             image_embedding_size=(grid, grid),
@@ -94,10 +103,20 @@ class Segmenter(nn.Module):
             iou_head_depth=3,
             iou_head_hidden_dim=dim,
         )
+        self.fusion = FeatureFusion(self.image_encoder.levels, dim) if sizes else None
+
+    @property
+    def encoding_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of what :meth:`encode` gives of one image."""
+        channels = self.prompt_encoder.embed_dim if self.fusion is None else self.image_encoder.channels
+        return channels, self.prompt_size // 4, self.prompt_size // 4
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) normalised pixels -> (B, C, s, s) image embeddings, some images at a time."""
-        pixels = pixels.to(self.image_encoder.pos_embed.dtype)
+        """(B, 3, S, S) normalised pixels -> what the image encoder gives, (B, C, s, s), some images at a time.
+
+        C is that of the image embeddings or, where features are fused, of all levels packed into one tensor.
+        """
+        pixels = pixels.to(next(self.image_encoder.parameters()).dtype)
         at_once = max(1, PIXELS_AT_ONCE // self.image_size**2)
         return torch.cat([self.image_encoder(part) for part in torch.split(pixels, at_once)])
 
@@ -118,7 +137,7 @@ class Segmenter(nn.Module):
         """Single-mask output for one prompt an image.
 
         Args:
-            image_embeddings: (B, C, s, s).
+            image_embeddings: (B, C, s, s) of :meth:`encode`.
             seg: (B, C) sparse prompt, the projected ``[SEG]`` state.
             mask_prompt: (B, 1, 4s, 4s) dense prompt, or None for SAM's "no mask" embedding.
 
@@ -127,6 +146,9 @@ class Segmenter(nn.Module):
         """
         # A frozen encoder may be held, or its output stored, in fewer bits than the decoder that is trained.
         image_embeddings = image_embeddings.to(self.mask_decoder.iou_token.weight.dtype)
+        fine: Tensor | None = None
+        if self.fusion is not None:
+            image_embeddings, fine = self.fusion(image_embeddings)
         batch, channels, height, width = image_embeddings.shape
         if mask_prompt is None:
             dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(batch, -1, height, width)
@@ -139,6 +161,8 @@ class Segmenter(nn.Module):
         positions = self.positions().to(image_embeddings.dtype).expand(batch, -1, -1, -1)
         states, features = decoder.transformer(image_embeddings + dense, positions, tokens)
         upscaled = decoder.output_upscaling(features.transpose(1, 2).reshape(batch, channels, height, width))
+        if fine is not None:
+            upscaled = upscaled + fine
         weights = decoder.output_hypernetworks_mlps[0](states[:, 1])
         logits = torch.einsum("bc,bchw->bhw", weights, upscaled)
         return logits, decoder.iou_prediction_head(states[:, 0])[:, 0]

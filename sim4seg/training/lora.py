@@ -38,6 +38,13 @@ def add_lora(
         _train_one_row(model.family.embed_tokens(model.lvlm).weight, model.config.seg_token_id)
 
 
+def freeze(model: nn.Module, parts: tuple[str, ...]) -> None:
+    """Train no weight whose name holds one of ``parts``, in place."""
+    for name, parameter in model.named_parameters():
+        if any(part in name for part in parts):
+            parameter.requires_grad_(False)
+
+
 def _train_one_row(weight: Tensor, row: int) -> None:
     """Let gradients reach one row only; AdamW without decay then leaves the others as they are, to the last bit."""
 

@@ -30,7 +30,7 @@ from sim4seg.training.attention_kernels import set_attention
 from sim4seg.training.balance import cell_shares
 from sim4seg.training.checkpoints import check_origin, last_checkpoint
 from sim4seg.training.dataset import Collator, SplitDataset
-from sim4seg.training.lora import add_lora, fold_adapters_in, trained_count
+from sim4seg.training.lora import add_lora, fold_adapters_in, freeze, trained_count
 from sim4seg.training.precision import cast_weights, check_precision, take_trained
 from sim4seg.training.processes import this_process
 from sim4seg.training.progress_lines import PlainProgress
@@ -166,9 +166,10 @@ def starting_model(
 
 def _model(seed: int, params: Train, paths: TrainPaths) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
     model, processor = starting_model(seed, params, paths)
+    preset = preset_named(params.preset)
     if params.lora:
-        preset = preset_named(params.preset)
         add_lora(model, preset.trained, preset.seg_row_only)
+    freeze(model, preset.frozen)
     if params.attention != "auto":
         set_attention(model, params.attention)
     return model, processor

@@ -19,7 +19,8 @@ from sim4seg.model.efficientnet_lite import EfficientNetLite, EfficientNetLiteCo
 from sim4seg.model.presets import TokenVocabulary, catalogue, on_meta, prepare
 from sim4seg.model.presets.sizes import LLAMA_SMALL
 from sim4seg.model.presets.smol import smollm2_config
-from sim4seg.model.weights.smol import Published, make_smol
+from sim4seg.model.weights.published import Published
+from sim4seg.model.weights.smol import make_smol
 from sim4seg.training.lora import add_lora, fold_adapters_in, trained_count
 
 pytestmark = pytest.mark.slow

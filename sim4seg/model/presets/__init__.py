@@ -49,13 +49,14 @@ def prepare(params: Train, tokenizer: Path | str, seed: int) -> Built:
         ModelError: the weights are not those of this preset.
     """
     # Late, since pretrained reads loaders that only a training run needs.
-    from sim4seg.model.presets.pretrained import from_weights, start_segmenter
+    from sim4seg.model.presets.pretrained import check_segmenter, from_weights, start_segmenter
 
     preset = preset_named(params.preset)
     _refuse_unused(params, preset)
     if preset.pretrained:
         model, processor = from_weights(params, preset, seed)
         return _watched(model, params.loss), processor
+    check_segmenter(params.preset, preset, params.weights)
     model, processor = build(params.preset, load_tokenizer(tokenizer), params.region, params.loss, seed)
     start_segmenter(model, params.weights)
     return model, processor

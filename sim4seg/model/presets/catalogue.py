@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim4seg.model.presets import llava, qwen, smol
+from sim4seg.model.presets import llava, mobile, qwen, smol
 from sim4seg.model.presets.preset import Preset, TokenVocabulary
 from sim4seg.model.presets.sizes import SAM_VIT_B
 from sim4seg.model.presets.tiny import tiny
@@ -45,9 +45,16 @@ PRESETS: dict[str, Preset] = {
         trained=SMOL_TRAINED,
         seg_row_only=True,
     ),
+    "mobile": Preset(
+        mobile.MobilePreset(mobile.SAM_MOBILE),
+        sam="the packages of `make smol`; the file that `sim4seg make-mobile` writes",
+        identity_start=True,
+        frozen=mobile.FROZEN,
+    ),
     "paper-small": Preset(llava.small(56, "crop", "linear")),
     "llava-1.5-small": Preset(llava.small(84, "centre")),
     "medsam-small": Preset(llava.small(84, "centre", sam={"depth": 1, "global_attn_indexes": [0]})),
     "qwen2.5-vl-small": Preset(qwen.SMALL),
     "smol-small": Preset(smol.SMALL, trained=SMOL_TRAINED, seg_row_only=True),
+    "mobile-small": Preset(mobile.MobilePreset(mobile.SAM_MOBILE_SMALL, 64), identity_start=True, frozen=mobile.FROZEN),
 }

@@ -49,6 +49,7 @@ class Preset:
         identity_start: let the layers of the language model begin by adding nothing (from scratch only).
         trained: parts of names of the weights that are trained whole where ``train.lora`` freezes the rest.
         seg_row_only: of the word embeddings, train only the row of ``[SEG]``.
+        frozen: parts of names of the weights that are never trained, adapters or not.
     """
 
     configure: Configure
@@ -58,8 +59,9 @@ class Preset:
     identity_start: bool = False
     trained: tuple[str, ...] = TRAINED_WITH_ADAPTERS
     seg_row_only: bool = False
+    frozen: tuple[str, ...] = ()
 
     @property
     def pretrained(self) -> bool:
-        """Whether it starts from published weights."""
-        return bool(self.lvlm or self.sam)
+        """Whether its LVLM starts from published weights."""
+        return bool(self.lvlm)

@@ -14,7 +14,9 @@ from sim4seg.cot.contract import SEG_TOKEN
 from sim4seg.digest import digest_directory, digest_file
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.model.configuration import Sim4SegConfig
+from sim4seg.model.efficientnet_lite import EfficientNetLite
 from sim4seg.model.families import family_of
+from sim4seg.model.mobile_encoder import MobileEncoder
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets.preset import Preset, TokenVocabulary
 from sim4seg.model.processing import Sim4SegProcessor
@@ -34,7 +36,7 @@ def from_weights(params: Train, preset: Preset, seed: int) -> tuple[Sim4SegForCo
     weights = params.weights
     folder = local_folder(params.preset, preset, weights)
     whole = _model_type(folder) == Sim4SegConfig.model_type
-    _check_given(params.preset, preset, weights, whole)
+    check_segmenter(params.preset, preset, weights, whole)
     if weights.lvlm_sha256:
         _check_digest(folder, weights.lvlm_sha256)
     model, processor = _whole(folder, preset) if whole else _parts(folder, preset, seed, weights)
@@ -58,9 +60,28 @@ def start_segmenter(model: Sim4SegForConditionalGeneration, weights: Weights) ->
     from sim4seg.model.weights.sam import load_sam
 
     load_sam(model.segmenter, Path(weights.sam), weights.sam_sha256 or None)
+    _share_tower(model)
 
 
-def _check_given(name: str, preset: Preset, weights: Weights, whole: bool) -> None:
+def _share_tower(model: Sim4SegForConditionalGeneration) -> None:
+    """Give the LVLM the EfficientNet that the segmenter's file holds, where both have one."""
+    tower, encoder = model.family.vision_tower(model.lvlm), model.segmenter.image_encoder
+    if isinstance(tower, EfficientNetLite) and isinstance(encoder, MobileEncoder):
+        tower.network.load_state_dict(encoder.lite.state_dict())
+
+
+def check_segmenter(name: str, preset: Preset, weights: Weights, whole: bool = False) -> None:
+    """Refuse to begin without the SAM that a preset starts from.
+
+    Args:
+        name: the preset's.
+        preset: itself.
+        weights: what is given.
+        whole: whether the LVLM's folder holds a whole model, whose SAM will do.
+
+    Raises:
+        ConfigError: it is not given, or not on this machine.
+    """
     if preset.sam and not whole and not weights.sam:
         raise _not_given(name, "sam", preset.sam)
     # Told before the LVLM is read, which takes minutes at full size.

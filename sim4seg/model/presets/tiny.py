@@ -25,17 +25,9 @@ SAM_TINY: dict[str, Any] = {
 }
 
 
-def tiny(vocabulary: TokenVocabulary) -> tuple[Sim4SegConfig, Frames]:
-    """Trained from scratch on a CPU in minutes: 12x12 image tokens, SAM at 256 px."""
-    vision = CLIPVisionConfig(
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        image_size=192,
-        patch_size=16,
-    )
-    text = LlamaConfig(
+def small_llama(vocabulary: TokenVocabulary) -> LlamaConfig:
+    """A language model that a CPU trains from scratch on one kind of text."""
+    return LlamaConfig(
         vocab_size=vocabulary.size,
         hidden_size=160,
         intermediate_size=448,
@@ -50,9 +42,21 @@ def tiny(vocabulary: TokenVocabulary) -> tuple[Sim4SegConfig, Frames]:
         eos_token_id=vocabulary.eos,
         pad_token_id=vocabulary.pad,
     )
+
+
+def tiny(vocabulary: Vocabulary) -> tuple[Sim4SegConfig, Frames]:
+    """Trained from scratch on a CPU in minutes: 12x12 image tokens, SAM at 256 px."""
+    vision = CLIPVisionConfig(
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=192,
+        patch_size=16,
+    )
     lvlm = LlavaConfig(
         vision_config=vision,
-        text_config=text,
+        text_config=small_llama(vocabulary),
         image_token_index=vocabulary.image,
         image_seq_length=144,
         vision_feature_layer=-1,

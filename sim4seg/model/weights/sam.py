@@ -23,6 +23,7 @@ NOT_WEIGHTS = ("pixel_mean", "pixel_std")
 
 
 MODEL_PREFIX = "segmenter."
+FUSION = "fusion."
 
 
 def load_sam(segmenter: Segmenter, path: Path, sha256: str | None = None) -> None:
@@ -44,7 +45,9 @@ def load_sam(segmenter: Segmenter, path: Path, sha256: str | None = None) -> Non
     stored = {name.removeprefix(prefix): checkpoint.tensors[name].shape for name in names}
     targets = segmenter.state_dict()
     wanted = {name: tuple(tensor.shape) for name, tensor in targets.items()}
-    if not prefix:
+    if not any(name.startswith(FUSION) for name in stored):  # which begins by adding nothing
+        wanted = {name: shape for name, shape in wanted.items() if not name.startswith(FUSION)}
+    if not prefix and segmenter.fusion is None:
         _check_sizes(stored, wanted, path)
     _check_shapes(stored, wanted, path)
     with torch.no_grad():

