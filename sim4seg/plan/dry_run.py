@@ -145,12 +145,7 @@ def make_batch(
     labels = input_ids.clone()
     labels[:, : -lengths.answer] = -100
     side = config.sam["image_size"]
-    cells = model.segmenter.prompt_size // 4
-    seen = (
-        {"sam_embeddings": (config.sam["prompt_dim"], cells, cells)}
-        if stored
-        else {"sam_pixel_values": (3, side, side)}
-    )
+    seen = {"sam_embeddings": model.segmenter.encoding_shape} if stored else {"sam_pixel_values": (3, side, side)}
     floats = {
         **seen,
         "pixel_values": model.family.pixels_shape(config.lvlm_config, lengths.grid),

@@ -44,7 +44,7 @@ def small_llama(vocabulary: TokenVocabulary) -> LlamaConfig:
     )
 
 
-def tiny(vocabulary: Vocabulary) -> tuple[Sim4SegConfig, Frames]:
+def tiny(vocabulary: TokenVocabulary) -> tuple[Sim4SegConfig, Frames]:
     """Trained from scratch on a CPU in minutes: 12x12 image tokens, SAM at 256 px."""
     vision = CLIPVisionConfig(
         hidden_size=128,
