@@ -94,6 +94,10 @@ class MobileEncoder(nn.Module):
             window_sizes=sizes["windows"],
         )
         del self.vit.head  # for ImageNet's classes; SAM's neck stands in its place
+        for module in self.vit.modules():
+            if hasattr(module, "attention_bias_idxs"):
+                # Saved with the weights: a model that is loaded is built without memory first, and would lose them.
+                module.register_buffer("attention_bias_idxs", module.attention_bias_idxs)
         # MobileSAM's last stage keeps the grid: stride 16 where TinyViT has 32.
         self.vit.stages[-1].downsample.conv2.conv.stride = (1, 1)
         self.neck = nn.Sequential(

@@ -282,7 +282,7 @@ def test_a_trained_segmenter_starts_another(params, data, tmp_path):  # noqa: F8
 
 def test_it_does_not_begin_without_its_weights(params, data):  # noqa: F811
     with pytest.raises(ConfigError, match=r"train\.weights\.sam is empty"):
-        prepare(params.model_copy(update={"weights": Weights()}), data / "out/tokenizer", 0)
+        prepare(Train(preset="mobile"), data / "out/tokenizer", 0)
     with pytest.raises(ConfigError, match=r"from scratch, and train\.weights\.lvlm"):
         prepare(params.model_copy(update={"weights": Weights(lvlm="x")}), data / "out/tokenizer", 0)
 

@@ -135,6 +135,8 @@ def _one(name: str, ours: Tensor, found: OnnxWeights, encoder: MobileEncoder, fi
         return torch.full_like(ours, start[kind]) if kind in start else ours
     if module.endswith(".conv"):
         return _get(found.modules, f"{folded}.c.weight", file)
+    if kind == "attention_bias_idxs":
+        return ours
     if kind == "attention_biases":
         index = encoder.get_submodule(name.rpartition(".")[0]).attention_bias_idxs
         return _offsets(_get(found.tables, module, file), index, ours)

@@ -15,7 +15,7 @@ from sim4seg.model.weights.sam_sizes import sam_sizes
 PUBLISHED = {
     "sam_vit_h_4b8939.pth": "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     "sam_vit_l_0b3195.pth": "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-    "mobile.safetensors": "9dcf55929ccdec21bb474ca627530f985b43c7f58b61246f1bd558e274a71aec",
+    "mobile.safetensors": "f1dd73bb4fceaf05fa9fd9aa4e84e38533bc84a48e3bc59401f28455bb0d6b7d",
     "sam_vit_b_01ec64.pth": "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
 }
 """SHA-256 of Meta's files, as several public projects that pin them agree, and of what `sim4seg make-mobile` writes.
