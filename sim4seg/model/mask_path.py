@@ -92,7 +92,7 @@ def predict_masks(
     prompt = None
     if rule is not None:
         prompt = rvls2m.to_mask_prompt(rule(regions), _each(placed.extent, variants), segmenter.prompt_size)
-    logits, predicted_iou = segmenter.decode(_each(embeddings, answers * variants), _each(seg, variants), prompt)
+    logits, predicted_iou = segmenter.decode(embeddings, _each(seg, variants), prompt)
     return MaskPrediction(logits, predicted_iou, scores, regions)
 
 

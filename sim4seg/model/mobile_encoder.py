@@ -63,7 +63,7 @@ def unpack(packed: Tensor, levels: tuple[Level, ...]) -> list[Tensor]:
         A tensor a level: (B, channels, s * 16 / stride, s * 16 / stride) of those finer than the embedding, else
         (B, channels, s, s).
     """
-    parts = packed.split([level.packed for level in levels], dim=1)
+    parts = torch.split(packed, [level.packed for level in levels], dim=1)
     return [F.pixel_shuffle(part, max(1, STRIDE // level.stride)) for part, level in zip(parts, levels, strict=True)]
 
 
@@ -85,7 +85,7 @@ class MobileEncoder(nn.Module):
                 "this preset needs the package timm", where="train.preset", remedy='pip install "sim4seg[smol]"'
             ) from error
         self.levels = levels_of(sizes, dim)
-        self.vit = create_model(
+        self.vit: Any = create_model(
             "tiny_vit_5m_224",
             num_classes=0,
             embed_dims=sizes["widths"],

@@ -84,7 +84,7 @@ class Segmenter(nn.Module):
         self.image_size: int = sam["image_size"]
         self.prompt_size = 4 * grid
         sizes = sam.get("pretrained_pair")
-        self.image_encoder: nn.Module = MobileEncoder(sizes, dim) if sizes else _vit(sam)
+        self.image_encoder: Any = MobileEncoder(sizes, dim) if sizes else _vit(sam)
         self.prompt_encoder = PromptEncoder(
             embed_dim=dim,
             image_embedding_size=(grid, grid),
@@ -108,7 +108,7 @@ class Segmenter(nn.Module):
     @property
     def encoding_shape(self) -> tuple[int, int, int]:
         """Channels, rows and columns of what :meth:`encode` gives of one image."""
-        channels = self.prompt_encoder.embed_dim if self.fusion is None else self.image_encoder.channels
+        channels = int(self.prompt_encoder.embed_dim if self.fusion is None else self.image_encoder.channels)
         return channels, self.prompt_size // 4, self.prompt_size // 4
 
     def encode(self, pixels: Tensor) -> Tensor:
@@ -134,21 +134,25 @@ class Segmenter(nn.Module):
         return torch.cat((angles.sin(), angles.cos()), dim=-1).permute(2, 0, 1)[None]
 
     def decode(self, image_embeddings: Tensor, seg: Tensor, mask_prompt: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Single-mask output for one prompt an image.
+        """Single-mask output for each prompt; the n prompts of an image lie together.
 
         Args:
             image_embeddings: (B, C, s, s) of :meth:`encode`.
-            seg: (B, C) sparse prompt, the projected ``[SEG]`` state.
-            mask_prompt: (B, 1, 4s, 4s) dense prompt, or None for SAM's "no mask" embedding.
+            seg: (B * n, D) sparse prompt, the projected ``[SEG]`` state.
+            mask_prompt: (B * n, 1, 4s, 4s) dense prompt, or None for SAM's "no mask" embedding.
 
         Returns:
-            Mask logits (B, 4s, 4s) in SAM's padded frame, and predicted IoU (B,).
+            Mask logits (B * n, 4s, 4s) in SAM's padded frame, and predicted IoU (B * n,).
         """
         # A frozen encoder may be held, or its output stored, in fewer bits than the decoder that is trained.
         image_embeddings = image_embeddings.to(self.mask_decoder.iou_token.weight.dtype)
         fine: Tensor | None = None
         if self.fusion is not None:
-            image_embeddings, fine = self.fusion(image_embeddings)
+            image_embeddings, fine = self.fusion(image_embeddings)  # once an image, however many prompts
+        prompts = len(seg) // len(image_embeddings)
+        if prompts > 1:
+            image_embeddings = image_embeddings.repeat_interleave(prompts, 0)
+            fine = None if fine is None else fine.repeat_interleave(prompts, 0)
         batch, channels, height, width = image_embeddings.shape
         if mask_prompt is None:
             dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(batch, -1, height, width)

@@ -100,9 +100,8 @@ def _decoder(found: OnnxWeights) -> dict[str, Tensor]:
         if value.ndim == 4:
             weights["prompt_encoder.no_mask_embed.weight"] = value.flatten()[None]
         elif value.ndim == 3:
-            weights["mask_decoder.iou_token.weight"], weights["mask_decoder.mask_tokens.weight"] = value[0].split(
-                [1, value.shape[1] - 1]
-            )
+            weights["mask_decoder.iou_token.weight"] = value[0, :1]
+            weights["mask_decoder.mask_tokens.weight"] = value[0, 1:]
     return weights
 
 
@@ -138,7 +137,7 @@ def _one(name: str, ours: Tensor, found: OnnxWeights, encoder: MobileEncoder, fi
     if kind == "attention_bias_idxs":
         return ours
     if kind == "attention_biases":
-        index = encoder.get_submodule(name.rpartition(".")[0]).attention_bias_idxs
+        index = encoder.get_buffer(f"{name.rpartition('.')[0]}.attention_bias_idxs")
         return _offsets(_get(found.tables, module, file), index, ours)
     return found.named[theirs] if theirs in found.named else _get(found.modules, theirs, file)
 
