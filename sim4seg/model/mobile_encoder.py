@@ -16,12 +16,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sim4seg.errors import ConfigError
-from sim4seg.model.frames import Frames
 
+SAM_MOBILE: dict[str, Any] = {
+    "image_size": 256,
+    "prompt_dim": 256,
+    "pretrained_pair": {
+        "widths": [64, 128, 160, 320],
+        "depths": [2, 2, 6, 2],
+        "heads": [2, 4, 5, 10],
+        "windows": [7, 7, 14, 7],
+    },
+}
+"""MobileSAM at a quarter of its own side: its windows and positions take any, and 1024 px cost twelve times as much."""
 STRIDE = 16
 """Pixels a side that one place of the embedding stands for."""
 NORM_START = 1e-5
 """A norm of timm's that is to change nothing has a variance of 1 less this, which it adds."""
+SAM_MEAN, SAM_STD = (123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255)
+"""How SAM's input is normalised, of values in [0, 1]."""
 LITE_STRIDES = (4, 8, 16, 32)
 LITE_CHANNELS = (24, 40, 112, 320)
 VIT_STRIDES = (4, 8)
@@ -140,5 +152,5 @@ class MobileEncoder(nn.Module):
 
 def _as_imagenet(pixels: Tensor) -> Tensor:
     """Pixels normalised for SAM as TensorFlow's EfficientNets were trained: on [-1, 1]."""
-    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (Frames.sam_mean, Frames.sam_std))
+    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (SAM_MEAN, SAM_STD))
     return 2 * (pixels * std + mean) - 1

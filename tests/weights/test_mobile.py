@@ -18,11 +18,11 @@ from sim4seg.embeddings.embed import EmbedPaths, embed
 from sim4seg.embeddings.store import open_store
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.inference.tts import answer_batch
-from sim4seg.model import load
 from sim4seg.model.configuration import SAM_DEFAULTS
-from sim4seg.model.mobile_encoder import unpack
+from sim4seg.model.loading import load
+from sim4seg.model.mobile_encoder import SAM_MOBILE, unpack
 from sim4seg.model.presets import catalogue, mobile, on_meta, prepare
-from sim4seg.model.presets.mobile import SAM_MOBILE, SAM_MOBILE_SMALL
+from sim4seg.model.presets.mobile import SAM_MOBILE_SMALL
 from sim4seg.model.segmenter import Segmenter
 from sim4seg.model.weights.mobile import make_mobile
 from sim4seg.model.weights.published import Published

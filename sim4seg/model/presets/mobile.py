@@ -11,23 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sim4seg.model.configuration import Sim4SegConfig
-from sim4seg.model.efficientnet_lite import EfficientNetLiteConfig
+from sim4seg.model.efficientnet_lite import EfficientNetLiteConfig, llava_config
 from sim4seg.model.frames import Frames
 from sim4seg.model.presets.preset import TokenVocabulary
-from sim4seg.model.presets.smol import llava_config
 from sim4seg.model.presets.tiny import small_llama
 
-SAM_MOBILE: dict[str, Any] = {
-    "image_size": 256,
-    "prompt_dim": 256,
-    "pretrained_pair": {
-        "widths": [64, 128, 160, 320],
-        "depths": [2, 2, 6, 2],
-        "heads": [2, 4, 5, 10],
-        "windows": [7, 7, 14, 7],
-    },
-}
-"""MobileSAM at a quarter of its own side: its windows and positions take any, and 1024 px cost twelve times as much."""
 SAM_MOBILE_SMALL: dict[str, Any] = {
     "image_size": 64,
     "prompt_dim": 32,

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from sim4seg.atomic import atomic_file
 from sim4seg.errors import ModelError
 from sim4seg.model.configuration import SAM_DEFAULTS
-from sim4seg.model.mobile_encoder import NORM_START, MobileEncoder
-from sim4seg.model.presets.mobile import SAM_MOBILE
+from sim4seg.model.mobile_encoder import NORM_START, SAM_MOBILE, MobileEncoder
 from sim4seg.model.segmenter import Segmenter
 from sim4seg.model.weights.imagenet import EFFICIENTNET, load_efficientnet
 from sim4seg.model.weights.onnx_file import OnnxWeights, read_onnx
