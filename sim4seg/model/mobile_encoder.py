@@ -90,35 +90,15 @@ class MobileEncoder(nn.Module):
 
     def __init__(self, sizes: dict[str, Any], dim: int) -> None:
         super().__init__()
-        try:
-            from timm import create_model
-        except ImportError as error:
-            raise ConfigError(
-                "this preset needs the package timm", where="train.preset", remedy='pip install "sim4seg[smol]"'
-            ) from error
         self.levels = levels_of(sizes, dim)
-        self.vit: Any = create_model(
-            "tiny_vit_5m_224",
-            num_classes=0,
-            embed_dims=sizes["widths"],
-            depths=sizes["depths"],
-            num_heads=sizes["heads"],
-            window_sizes=sizes["windows"],
-        )
-        del self.vit.head  # for ImageNet's classes; SAM's neck stands in its place
-        for module in self.vit.modules():
-            if hasattr(module, "attention_bias_idxs"):
-                # Saved with the weights: a model that is loaded is built without memory first, and would lose them.
-                module.register_buffer("attention_bias_idxs", module.attention_bias_idxs)
-        # MobileSAM's last stage keeps the grid: stride 16 where TinyViT has 32.
-        self.vit.stages[-1].downsample.conv2.conv.stride = (1, 1)
+        self.vit = _tiny_vit(sizes)
         self.neck = nn.Sequential(
             nn.Conv2d(sizes["widths"][-1], dim, 1, bias=False),
             LayerNorm2d(dim),
             nn.Conv2d(dim, dim, 3, padding=1, bias=False),
             LayerNorm2d(dim),
         )
-        self.lite = create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
+        self.lite = _timm()("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
         self.eval()
 
     @property
@@ -148,6 +128,36 @@ class MobileEncoder(nn.Module):
             features = stage(features)
             stages.append(features)
         return stages
+
+
+def _timm() -> Any:
+    """What makes timm's models."""
+    try:
+        from timm import create_model
+    except ImportError as error:
+        raise ConfigError(
+            "this preset needs the package timm", where="train.preset", remedy='pip install "sim4seg[smol]"'
+        ) from error
+    return create_model
+
+
+def _tiny_vit(sizes: dict[str, Any]) -> Any:
+    """TinyViT as MobileSAM has it: no head for ImageNet's classes, and a last stage that keeps the grid (stride 16)."""
+    network = _timm()(
+        "tiny_vit_5m_224",
+        num_classes=0,
+        embed_dims=sizes["widths"],
+        depths=sizes["depths"],
+        num_heads=sizes["heads"],
+        window_sizes=sizes["windows"],
+    )
+    del network.head
+    network.stages[-1].downsample.conv2.conv.stride = (1, 1)
+    for module in network.modules():
+        if hasattr(module, "attention_bias_idxs"):
+            # Saved with the weights: a model that is loaded is built without memory first, and would lose them.
+            module.register_buffer("attention_bias_idxs", module.attention_bias_idxs)
+    return network
 
 
 def _as_imagenet(pixels: Tensor) -> Tensor:

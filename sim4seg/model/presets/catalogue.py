@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sim4seg.model.mobile_encoder import SAM_MOBILE
 from sim4seg.model.presets import llava, mobile, qwen, smol
 from sim4seg.model.presets.preset import Preset, TokenVocabulary
 from sim4seg.model.presets.sizes import SAM_VIT_B
@@ -46,7 +47,7 @@ PRESETS: dict[str, Preset] = {
         seg_row_only=True,
     ),
     "mobile": Preset(
-        mobile.MobilePreset(mobile.SAM_MOBILE),
+        mobile.MobilePreset(SAM_MOBILE),
         sam="the packages of `make smol`; the file that `sim4seg make-mobile` writes",
         identity_start=True,
         frozen=mobile.FROZEN,
