@@ -24,7 +24,8 @@ class PromptShown(Segmenter):
 
     def decode(self, image_embeddings, seg, mask_prompt):
         shown = torch.full((len(seg), PROMPT, PROMPT), -1.0) if mask_prompt is None else mask_prompt[:, 0]
-        return shown, 100 * image_embeddings[:, 0, 0, 0] + seg[:, 0]
+        number = image_embeddings[:, 0, 0, 0].repeat_interleave(len(seg) // len(image_embeddings))
+        return shown, 100 * number + seg[:, 0]
 
 
 @pytest.fixture(scope="module")

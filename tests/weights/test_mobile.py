@@ -209,6 +209,20 @@ def _without_fusion(segmenter):
     return other
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_prompts_of_an_image_lie_together(source, fused):
+    segmenter = source[0] if fused else _without_fusion(source[0])
+    packed = torch.randn(2, segmenter.encoding_shape[0], 4, 4)
+    seg, prompt = torch.randn(6, 32), torch.rand(6, 1, 16, 16)
+    with torch.no_grad():
+        logits, iou = segmenter.decode(packed, seg, prompt)
+        for row in range(6):
+            own = slice(row, row + 1)
+            one, quality = segmenter.decode(packed[row // 3][None], seg[own], prompt[own])
+            torch.testing.assert_close(logits[own], one, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(iou[own], quality, rtol=1e-4, atol=1e-4)
+
+
 def test_levels_are_packed_without_loss(source):
     segmenter, *_ = source
     encoder, pixels = segmenter.image_encoder, torch.randn(1, 3, 64, 64)
