@@ -20,7 +20,7 @@ from prefect.client.schemas.objects import StateType  # noqa: E402
 from prefect.states import Crashed  # noqa: E402
 
 from flows.flow_runs import find_runs  # noqa: E402
-from flows.workspace import hold, workspace_tag  # noqa: E402
+from flows.workspace import workspace_lock, workspace_tag  # noqa: E402
 
 RETRAIN = "sim4seg-retrain"
 
@@ -57,11 +57,11 @@ def mark_dead_runs(flow: str, tag: str, me: str, last: str, grace: timedelta = G
 
 def main() -> int:
     """Mark what is dead in this workspace; 0 also if there is nothing to do."""
-    with hold("retrain", "") as held:
-        if not held.mine:
-            print(f"a retraining is at work here, nothing is marked: flow run {held.other}")
+    with workspace_lock("retrain", "") as attempt:
+        if not attempt.acquired:
+            print(f"a retraining is at work here, nothing is marked: flow run {attempt.holder}")
             return 0
-        marked = mark_dead_runs(RETRAIN, workspace_tag(), "", held.other, timedelta(seconds=20))
+        marked = mark_dead_runs(RETRAIN, workspace_tag(), "", attempt.holder, timedelta(seconds=20))
     print(f"marked as crashed, their processes died: {', '.join(marked) or 'none'}")
     return 0
 

@@ -37,7 +37,7 @@ from flows.promote import AWAITING, decide  # noqa: E402
 from flows.recovery import RETRAIN, mark_dead_runs  # noqa: E402
 from flows.stage import Limits, run_stages  # noqa: E402
 from flows.step import REFUSED, Retries, StepFailed, failed, run_step  # noqa: E402
-from flows.workspace import FOLDER, hold, workspace_tag  # noqa: E402
+from flows.workspace import FOLDER, workspace_lock, workspace_tag  # noqa: E402
 from sim4seg.config.params import Params, load_params  # noqa: E402
 from sim4seg.data.snapshot import Snapshot, read_snapshot, snapshot_digest, write_snapshot  # noqa: E402
 from sim4seg.errors import GateRefused, Sim4SegError  # noqa: E402
@@ -143,10 +143,10 @@ def retrain(force: bool = False, policy: Policy | None = None) -> State[Any]:
         policy: auto or approve; None = ``retrain.policy``.
     """
     me = str(runtime.flow_run.id)
-    with hold("retrain", me) as held:
-        if not held.mine:
-            return Completed(name="Skipped", message=f"another retraining is at work here: flow run {held.other}")
-        dead = mark_dead_runs(RETRAIN, workspace_tag(), me, held.other)
+    with workspace_lock("retrain", me) as attempt:
+        if not attempt.acquired:
+            return Completed(name="Skipped", message=f"another retraining is at work here: flow run {attempt.holder}")
+        dead = mark_dead_runs(RETRAIN, workspace_tag(), me, attempt.holder)
         if dead:
             print(f"marked as crashed, their processes died: {', '.join(dead)}")
         try:

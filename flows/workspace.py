@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from sim4seg.locks import LockAttempt, try_lock
+
 FOLDER = Path("work/retrain")
-
-
-@dataclass(frozen=True)
-class Hold:
-    """The right to work in the workspace, or word of who has it.
-
-    Attributes:
-        mine: whether this process has it.
-        other: flow run that has it now (``mine`` False), or that had it last and did not give it back (True): its
-            process died. Empty = none.
-    """
-
-    mine: bool
-    other: str
 
 
 NAME = "SIM4SEG_WORKSPACE_NAME"
@@ -40,32 +25,11 @@ def workspace_tag(workspace: Path = Path()) -> str:
     return f"workspace:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-@contextmanager
-def hold(name: str, run: str, workspace: Path = Path()) -> Iterator[Hold]:
+def workspace_lock(name: str, run: str, workspace: Path = Path()) -> AbstractContextManager[LockAttempt]:
     """Try to have ``name`` in this workspace to the end of the block; given back by the kernel if the process dies.
 
     Args:
-        name: what is wanted, part of a file name.
+        name: of the work that only one may do, part of a file name.
         run: id of the flow run, for others to read.
     """
-    folder = workspace / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{name}.lock", "a+", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = True
-        except BlockingIOError:
-            mine = False
-        stream.seek(0)
-        other = stream.read().strip()
-        if not mine:
-            yield Hold(False, other)
-            return
-        _write(stream.fileno(), run)
-        yield Hold(True, other)
-        _write(stream.fileno(), "")
-
-
-def _write(descriptor: int, text: str) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
+    return try_lock(workspace / FOLDER / f"{name}.lock", run)

@@ -6,7 +6,6 @@ import importlib
 import importlib.metadata
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Literal
 from sim4seg.config.params import Params, load_params
 from sim4seg.data.snapshot import read_snapshot
 from sim4seg.errors import Sim4SegError
+from sim4seg.git import GitError, checked_out, git
 
 State = Literal["ok", "warn", "fail"]
 
@@ -105,26 +105,20 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _output(*command: str, root: Path) -> str | None:
-    """What the command printed; None if it is missing or failed."""
-    try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
 def check_git(root: Path) -> Check:
     """Git, and that the project is a work tree; a registered model names its commit."""
-    if _output("git", "--version", root=root) is None:
+    try:
+        git(root, "--version", seconds=30)
+    except GitError:
         return Check("git", "fail", "git is not installed", "install git")
-    commit = _output("git", "rev-parse", "--short", "HEAD", root=root)
+    commit = checked_out(root)
     if commit is None:
         return Check("git", "fail", "not a git work tree with a commit", "clone the project, or git init and commit")
-    if _output("git", "status", "--porcelain", "--untracked-files=no", root=root):
+    short = git(root, "rev-parse", "--short", "HEAD", seconds=30)
+    if commit[1]:
         remedy = "commit before you train what you want to register"
-        return Check("git", "warn", f"at {commit} with uncommitted changes", remedy)
-    return Check("git", "ok", f"at {commit}")
+        return Check("git", "warn", f"at {short} with uncommitted changes", remedy)
+    return Check("git", "ok", f"at {short}")
 
 
 def check_dvc(root: Path) -> Check:

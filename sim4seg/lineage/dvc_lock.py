@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
+from graphlib import CycleError
 from pathlib import Path
 from typing import Any
 
 from sim4seg.errors import Sim4SegError
+from sim4seg.lineage.dvc_graph import graph_of
 
 IGNORED = ("__pycache__", ".venv")
 """Folders that .dvcignore keeps out of a digest; also files ``*.pyc``, ``.*.partial`` and ``.*.old``."""
@@ -44,10 +45,13 @@ def _digests(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {str(item["path"]): str(item["md5"]) for item in items}
 
 
-def _ordered(stages: Mapping[str, Stage]) -> Lock:
-    makers = {path: name for name, stage in stages.items() for path in stage.outs}
-    graph = {name: {makers[path] for path in stage.deps if path in makers} for name, stage in stages.items()}
-    return {name: stages[name] for name in TopologicalSorter(graph).static_order()}
+def _stage(entry: Mapping[str, Any]) -> Stage:
+    return Stage(
+        cmd=str(entry["cmd"]),
+        deps=_digests(entry.get("deps", [])),
+        outs=_digests(entry.get("outs", [])),
+        params=dict(entry.get("params", {}).get("params.yaml", {})),
+    )
 
 
 def read_yaml(data: bytes, where: str) -> Any:
@@ -72,45 +76,14 @@ def parse_lock(data: bytes, where: str) -> Lock:
     """
     try:
         stages = read_yaml(data, where)["stages"]
-        return _ordered(
-            {
-                str(name): Stage(
-                    cmd=str(entry["cmd"]),
-                    deps=_digests(entry.get("deps", [])),
-                    outs=_digests(entry.get("outs", [])),
-                    params=dict(entry.get("params", {}).get("params.yaml", {})),
-                )
-                for name, entry in stages.items()
-            }
-        )
+        recorded = {str(name): _stage(entry) for name, entry in stages.items()}
+        return {name: recorded[name] for name in graph_of(recorded)}
     except (KeyError, TypeError, AttributeError, CycleError) as error:
         raise LineageError(
             f"not a dvc.lock that can be read: {type(error).__name__} {error}",
             where=where,
             remedy="restore the file from git or a backup",
         ) from error
-
-
-def upstream(lock: Lock, stage: str) -> list[str]:
-    """The stages that ``stage`` depends on, through any number of others, in order."""
-    needed: set[str] = set()
-    wanted = set(lock[stage].deps)
-    for name in reversed(list(lock)):
-        if wanted & set(lock[name].outs):
-            needed.add(name)
-            wanted |= set(lock[name].deps)
-    return [name for name in lock if name in needed]
-
-
-def downstream(lock: Lock, stage: str) -> list[str]:
-    """``stage`` and the stages that depend on it, through any number of others, in order."""
-    reached: list[str] = []
-    made: set[str] = set()
-    for name in lock:
-        if name == stage or made & set(lock[name].deps):
-            reached.append(name)
-            made |= set(lock[name].outs)
-    return reached
 
 
 def md5_bytes(data: bytes) -> str:

@@ -6,7 +6,6 @@ A dvc.lock that can be read is kept beside DVC's temporary files before each sta
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from sim4seg.atomic import write_text
+from sim4seg.git import file_at
 
 LOCK = Path("dvc.lock")
 TEMPORARY = Path(".dvc/tmp")
@@ -116,11 +116,10 @@ def _put_back(lock: Path) -> str:
     if kept.is_file():
         write_text(lock, kept.read_text(encoding="utf-8"))
         return "the one of before the last start is back"
-    show = ["git", "show", f"HEAD:./{lock.name}"]
-    committed = subprocess.run(show, cwd=lock.parent, capture_output=True, text=True, check=False)
-    if committed.returncode:
+    committed = file_at(lock.parent, "HEAD", lock.name)
+    if committed is None:
         return f"none is committed; {_remove(lock)}"
-    write_text(lock, committed.stdout)
+    write_text(lock, committed.decode())
     return "the committed one is back"
 
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from sim4seg.atomic import write_json
 from sim4seg.digest import digest_json
 from sim4seg.errors import Sim4SegError
 from sim4seg.git import file_at
-from sim4seg.lineage.dvc_lock import LineageError, Stage, downstream, dvc_digest, parse_lock, upstream
+from sim4seg.lineage.dvc_graph import downstream, graph_of, read_pipeline, upstream
+from sim4seg.lineage.dvc_lock import LineageError, Stage, dvc_digest, parse_lock
 from sim4seg.lineage.dvc_project import default_remote, run_dvc
 from sim4seg.lineage.evidence import RESTORED, Evidence
 from sim4seg.lineage.stage_difference import StageDifference, first_difference
 from sim4seg.lineage.verify import same_file
 from sim4seg.lineage.worktree import add_worktree, environment, remove_worktree
+from sim4seg.locks import try_lock
 
 RUN, RESTORED_DATA = "run", "restored"
 TRAIN, REGISTER = "train", "register"
@@ -73,15 +72,16 @@ class _Progress:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the hold ends with it however it dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+    """Hold the folder for this process to the end of the block.
+
+    Raises:
+        LineageError: another process has it.
+    """
+    with try_lock(folder / ".lock") as attempt:
+        if not attempt.acquired:
             raise LineageError(
                 "another process reproduces this version", where=str(folder), remedy="wait until it has ended"
-            ) from error
+            )
         yield
 
 
@@ -127,9 +127,10 @@ class _Making:
         self.evidence, self.workspace, self.rebuild, self.say = evidence, workspace, rebuild, say
         self.tree, self.commit = folder / "tree", str(evidence.commit)
         self.lock = evidence.lock
-        after = set(downstream(self.lock, REGISTER)) if REGISTER in self.lock else set()
+        graph = graph_of(self.lock)
+        after = downstream(graph, {REGISTER})
         self.order = [name for name in self.lock if name not in after]
-        self.data = [name for name in upstream(self.lock, TRAIN) if name in self.order]
+        self.data = [name for name in upstream(graph, TRAIN) if name in self.order]
         files = {name: evidence.read(name).decode() for name in RESTORED}
         identity = digest_json([evidence.registered.number, self.commit, files, rebuild])
         held = _Progress.taken_up(folder / "progress.json", identity)
@@ -179,9 +180,13 @@ class _Making:
 
     def _restored(self) -> dict[str, str]:
         """Have the data's outputs from DVC's cache or remote, by their digests; which stages that makes up for."""
-        kept = _cached_outputs(self.tree / "dvc.yaml")
+        pipeline = read_pipeline(self.tree / "dvc.yaml")
         wanted = {
-            path: md5 for name in self.data for path, md5 in self.lock[name].outs.items() if path in kept.get(name, ())
+            path: md5
+            for name in self.data
+            if name in pipeline
+            for path, md5 in self.lock[name].outs.items()
+            if path in pipeline[name].cached
         }
         if not self._has(wanted):
             remote = default_remote(self.workspace)
@@ -226,16 +231,3 @@ def _differs(then: Stage, now: Stage | None) -> bool:
         dict(now.deps),
         dict(now.outs),
     )
-
-
-def _cached_outputs(file: Path) -> dict[str, set[str]]:
-    """Outputs by stage that DVC keeps in its cache, of dvc.yaml."""
-    stages = yaml.safe_load(file.read_text(encoding="utf-8"))["stages"]
-    return {
-        name: {
-            item if isinstance(item, str) else next(iter(item))
-            for item in stage.get("outs", [])
-            if isinstance(item, str) or next(iter(item.values())).get("cache", True)
-        }
-        for name, stage in stages.items()
-    }

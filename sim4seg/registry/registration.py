@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from sim4seg.config.register import Register
 from sim4seg.data.snapshot import read_snapshot, snapshot_digest
 from sim4seg.digest import digest_directory, digest_file, digest_json
 from sim4seg.errors import RegistryError
+from sim4seg.git import checked_out
 from sim4seg.registry.evidence import CARD, MANIFEST, REQUIRED, TICKET, digest_of_test_split, gather, read_splits
 from sim4seg.registry.model_card import model_card
 from sim4seg.registry.store import CANDIDATE, EVIDENCE, Store, locked
@@ -77,17 +77,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _commit(workspace: Path) -> str:
     """Git commit, with "+changes" if tracked files differ from it; "none" outside a work tree."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=workspace, capture_output=True, text=True, timeout=60, check=True
-        ).stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        return commit + (CHANGES if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return NONE
+    commit = checked_out(workspace)
+    return commit[0] + (CHANGES if commit[1] else "") if commit else NONE
 
 
 def _snapshot(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sim4seg.atomic import atomic_directory, atomic_file
 from sim4seg.digest import digest_directory
 from sim4seg.errors import RegistryError
+from sim4seg.locks import wait_for_lock
 from sim4seg.offline import silence
 from sim4seg.registry.store_errors import explained, translated
 from sim4seg.registry.tags import HEAD, MODEL_DIGEST, WEIGHTS
@@ -40,18 +40,9 @@ def registry_folder(workspace: Path) -> Path:
 
 
 @contextmanager
-def held(lock: Path) -> Iterator[None]:
-    """Hold a lock file; waits for another process, and ends with this one however it dies."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
 def locked(workspace: Path, name: str = ".lock") -> Iterator[None]:
     """Hold the workspace's registry lock, or another one beside it."""
-    with held(registry_folder(workspace) / name):
+    with wait_for_lock(registry_folder(workspace) / name):
         yield
 
 

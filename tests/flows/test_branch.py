@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.branch import close_branch, commit, open_branch, publish, refuse_uncommitted_parameters
-from flows.workspace import FOLDER, hold
+from flows.workspace import FOLDER, workspace_lock
 from sim4seg.errors import Sim4SegError, Unreachable
 from sim4seg.git import GitError, git
 
@@ -102,11 +102,11 @@ def test_push_arrives_is_refused_or_is_out_of_reach(repository: Path, tmp_path: 
 
 
 def test_the_workspace_is_held_once_and_a_dead_holder_is_named(tmp_path: Path) -> None:
-    with hold("retrain", "one", tmp_path) as first, hold("retrain", "two", tmp_path) as second:
-        assert first.mine and first.other == ""
-        assert not second.mine and second.other == "one"
-    with pytest.raises(RuntimeError), hold("retrain", "three", tmp_path):
+    with workspace_lock("retrain", "one", tmp_path) as first, workspace_lock("retrain", "two", tmp_path) as second:
+        assert first.acquired and first.holder == ""
+        assert not second.acquired and second.holder == "one"
+    with pytest.raises(RuntimeError), workspace_lock("retrain", "three", tmp_path):
         raise RuntimeError("the process would end here")
-    with hold("retrain", "four", tmp_path) as fourth:
-        assert fourth.mine and fourth.other == "three"
+    with workspace_lock("retrain", "four", tmp_path) as fourth:
+        assert fourth.acquired and fourth.holder == "three"
     assert (tmp_path / FOLDER / "retrain.lock").read_text() == ""

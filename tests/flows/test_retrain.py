@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.workspace import hold
+from flows.workspace import workspace_lock
 from sim4seg.git import git
 from tests.pipeline.project import Project, merge
 from tests.ports import free_port
@@ -83,7 +83,7 @@ def _works_in(pid: str, folder: Path) -> bool:
 
 
 def test_the_second_of_two_is_told(project: Project) -> None:
-    with hold("retrain", "the-first", project.folder):
+    with workspace_lock("retrain", "the-first", project.folder):
         code, said = retrain(project)
     assert code == 0 and "Skipped: another retraining is at work here: flow run the-first" in said, said
 
