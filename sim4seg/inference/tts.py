@@ -144,7 +144,7 @@ def _candidates(
     """One image's answers: (m, n, P, P) logits, (m, n) predicted IoU and (m, n, g, g) regions, on the CPU."""
     candidates = []
     for path, answer in enumerate(written):
-        text = _plain(processor, answer.ids)
+        text = plain_text(processor, answer.ids)
         for perturbation in range(logits.shape[1]):
             probability = processor.probabilities(logits[path, perturbation], size)
             candidates.append(
@@ -200,7 +200,8 @@ def region_noise(seeds: list[int], paths: int, variants: int) -> Perturbation | 
     return perturbed
 
 
-def _plain(processor: Sim4SegProcessor, ids: list[int]) -> str:
+def plain_text(processor: Sim4SegProcessor, ids: list[int]) -> str:
+    """The text of generated ids; of the control tokens only ``[SEG]`` is left in it."""
     drop = {processor.tokenizer.pad_token_id, processor.tokenizer.bos_token_id, processor.image_token_id}
     return str(processor.tokenizer.decode([i for i in ids if i not in drop])).strip()
 

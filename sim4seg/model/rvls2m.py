@@ -49,7 +49,7 @@ def to_region_matrix(scores: Tensor, affine: Tensor, grid: int) -> Tensor:
         part that it saw.
     """
     height, width = scores.shape[-2:]
-    points = max(1, -(-2 * max(height, width) // grid))
+    points = -(-2 * max(height, width) // grid)  # rounded up
     affine = affine.float()
     across = _axis_weights(affine[:, 0:1], affine[:, 1:2], width, grid, points)
     down = _axis_weights(affine[:, 2:3], affine[:, 3:4], height, grid, points)
@@ -137,6 +137,8 @@ def straight_through(mask: Tensor, regions: Tensor) -> Tensor:
 
 def to_mask_prompt(regions: Tensor, extent: Tensor, size: int) -> Tensor:
     """Lay the cells over the part of SAM's frame that holds the image; the padding gets 0.
+
+    A pixel takes the cell in which its centre lies; a centre on a border belongs to what is right of or below it.
 
     Args:
         regions: (B, g, g) values of the cells.

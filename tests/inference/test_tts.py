@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim4seg.inference import decoding
-from sim4seg.inference.tts import NOISE, Candidate, answer_batch, choose, region_noise
+from sim4seg.inference.tts import NOISE, Candidate, answer_batch, choose, plain_text, region_noise
 from tests.inference.lively import pictures, prefer
 
 QUESTIONS = ["Where is the lesion?", "Where?", "What is it?"]
@@ -18,15 +18,17 @@ LENGTH, SEEDS, TEMPERATURE = 6, [1, 2], 2.0
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_answers_have_the_masks_that_scoring_gives_for_their_text(lively, enabled):
-    """Every path of a batch, its regions unperturbed, against one ``forward`` over the finished texts."""
+    """Every path of a batch, its regions unperturbed, against one ``forward`` over the finished texts.
+
+    Without RVLS2M there is no region mask to perturb: variants that are asked for are not made.
+    """
     model, processor = lively
     prefer(model, processor, end=6.0, seg=8.0)
     images, questions = pictures()[:2], QUESTIONS[:2]
     model.config.region["enabled"] = enabled
     try:
-        answers = answer_batch(
-            model, processor, images, questions, paths=2, temperature=TEMPERATURE, max_new_tokens=LENGTH, seeds=SEEDS
-        )
+        asked = {"paths": 2, "perturbations": 1 if enabled else 3, "temperature": TEMPERATURE}
+        answers = answer_batch(model, processor, images, questions, **asked, max_new_tokens=LENGTH, seeds=SEEDS)
         output = scored(model, processor, images, questions)
     finally:
         model.config.region["enabled"] = True
@@ -43,10 +45,10 @@ def test_answers_have_the_masks_that_scoring_gives_for_their_text(lively, enable
 def scored(model, processor, images, questions):
     """``forward`` on the texts that ``answer_batch`` writes, up to their first [SEG]: two paths an image."""
     visual, prompt = processor.image_inputs(images), processor.text_inputs(questions)
-    vocabulary = decoding.Vocabulary(processor.tokenizer.eos_token_id, processor.seg_token_id, processor.image_token_id)
+    token_ids = decoding.TokenIds(processor.tokenizer.eos_token_id, processor.seg_token_id, processor.image_token_id)
     draws, temperatures = decoding.uniform_draws(SEEDS, 2, LENGTH), torch.tensor([0.0, TEMPERATURE])
     reading = {**prompt, "pixel_values": visual["pixel_values"]}
-    writing = decoding.write_paths(model.lvlm, reading, vocabulary, draws, temperatures)
+    writing = decoding.write_paths(model.lvlm, reading, token_ids, draws, temperatures)
     texts = processor.text_until_seg(
         [question for question in questions for _ in range(2)], [path.ids for paths in writing.paths for path in paths]
     )
@@ -65,6 +67,42 @@ def test_noise_on_regions_is_gumbels_and_each_paths_own():
             expected = regions[row].numpy() - NOISE * np.log(-np.log(uniform))
             np.testing.assert_allclose(found[3 * row + variant], expected, atol=1e-5)
     assert len({variant.numpy().tobytes() for variant in found}) == 12
+
+
+def test_perturbed_answers_start_from_the_plain_one_and_show_similarities_in_the_unit_range(lively):
+    model, processor = lively
+    prefer(model, processor, end=50.0)
+    asked = {"max_new_tokens": 1, "seeds": [3]}
+    plain = answer_batch(model, processor, pictures()[:1], QUESTIONS[:1], **asked)[0]
+    answers = answer_batch(model, processor, pictures()[:1], QUESTIONS[:1], perturbations=3, **asked)[0]
+    assert [(answer.path, answer.perturbation) for answer in answers] == [(0, 0), (0, 1), (0, 2)]
+    np.testing.assert_allclose(answers[0].similarity, plain[0].similarity, atol=1e-5)
+    for answer in answers[1:]:
+        assert answer.similarity.min() >= 0 and answer.similarity.max() == 1  # the noise is mostly upwards
+        noise = answer.similarity - plain[0].similarity
+        assert 0.02 < noise[answer.similarity < 1].mean() < 0.1
+
+
+def test_the_image_placeholder_is_never_written(lively):
+    model, processor = lively
+    prefer(model, processor, end=-50.0)
+    model.lvlm.lm_head.bias.data[processor.image_token_id] = 90.0
+    prompt, visual = processor.text_inputs(QUESTIONS[:1]), processor.image_inputs(pictures()[:1])
+    token_ids = decoding.TokenIds(processor.tokenizer.eos_token_id, processor.seg_token_id, processor.image_token_id)
+    reading = {**prompt, "pixel_values": visual["pixel_values"]}
+    with torch.inference_mode():
+        draws = decoding.uniform_draws([1], 2, 3)
+        writing = decoding.write_paths(model.lvlm, reading, token_ids, draws, torch.tensor([0.0, 1.0]))
+    for path in writing.paths[0]:
+        assert len(path.ids) == 3 and processor.image_token_id not in path.ids
+        assert path.log_probability < -50  # under the model as it is, which would have written the placeholder
+
+
+def test_the_text_has_no_control_tokens_but_seg(built):
+    _, processor = built
+    tokenizer = processor.tokenizer
+    ids = [tokenizer.pad_token_id, processor.image_token_id, *tokenizer(" Sure, it is [SEG].")["input_ids"]]
+    assert plain_text(processor, ids) == "Sure, it is [SEG]."
 
 
 def test_one_variant_is_no_noise():

@@ -113,3 +113,29 @@ def test_inside_is_where_cells_of_one_lie(height, width, size):
     extent = torch.tensor([[height, width], [1.0, width]])
     expected = rvls2m.to_mask_prompt(torch.ones(2, 16, 16), extent, size)[:, 0]
     assert torch.equal(rvls2m.inside_image(extent, size), expected)
+
+
+def test_a_pixel_whose_centre_lies_on_the_images_border_is_padding():
+    """38 of SAM's 64 pixels are 9.5 of the prompt's 16: the tenth pixel's centre lies exactly on the border."""
+    extent = torch.tensor([[38 / 64, 1.0]])
+    prompt = rvls2m.to_mask_prompt(torch.ones(1, 4, 4), extent, 16)[0, 0]
+    assert prompt[:, 0].tolist() == [1.0] * 9 + [0.0] * 7
+    assert torch.equal(rvls2m.inside_image(extent, 16)[0], prompt)
+
+
+def test_noise_is_gumbels_and_bounded():
+    noise = rvls2m.perturb(torch.zeros(1, 2000, 2000), 2.0, torch.Generator().manual_seed(0)) / 2
+    assert float(noise.mean()) == pytest.approx(0.5772, abs=2e-3)
+    assert float(noise.std()) == pytest.approx(math.pi / 6**0.5, abs=2e-3)
+    # Of four million draws some are below one in a million, where the noise is cut off, and some above all but that.
+    assert float(noise.min()) == pytest.approx(-math.log(-math.log(1e-6)), abs=1e-4)
+    assert 13.0 < float(noise.max()) < 13.9
+
+
+def test_regions_are_computed_in_full_precision_under_autocast():
+    scores, affine = torch.randn(1, 6, 6).bfloat16(), torch.tensor([[0.9, 0.05, 0.7, 0.1]])
+    exact = region_matrix_by_loops(scores[0].double().numpy(), affine[0].tolist(), 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = rvls2m.to_region_matrix(scores, affine, 4)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found[0], exact, atol=1e-5)
