@@ -22,7 +22,6 @@ from sim4seg.offline import silence
 
 silence()
 
-from sim4seg.config.embed import Embed  # noqa: E402
 from sim4seg.config.params import load_params  # noqa: E402
 from sim4seg.data.manifest import read_manifest, write_manifest  # noqa: E402
 from sim4seg.embeddings.embed import EmbedPaths, embed  # noqa: E402
@@ -58,7 +57,7 @@ def compare(name: str, sam: dict[str, Any], batch: int, steps: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         here = EmbedPaths(paths.shards, Path(folder) / "manifest.parquet", Path(folder) / "out", Path(folder) / "work")
         write_manifest(here.manifest, chosen)
-        embed(Embed(enabled=True), model, processor, here)
+        embed(params.embed.model_copy(update={"enabled": True}), model, processor, here)
         size = sum(file.stat().st_size for file in here.embeddings.iterdir())
         samples = [SplitDataset(chosen, "train", paths.shards)[place] for place in range(len(chosen))]
         plain, stored = Collator(processor), Collator(processor, open_store(here.embeddings))

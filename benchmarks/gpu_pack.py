@@ -27,9 +27,7 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from sim4seg.config.base import Base  # noqa: E402
-from sim4seg.config.generate_cot import GenerateCot  # noqa: E402
-from sim4seg.config.ingest import Ingest  # noqa: E402
+from sim4seg.config.params import load_params  # noqa: E402
 from sim4seg.cot.generate import generate_cot  # noqa: E402
 from sim4seg.data.adapters import find_adapters  # noqa: E402
 from sim4seg.data.images import decode_image, encode_png  # noqa: E402
@@ -139,8 +137,9 @@ def unpack(folders: list[Path], out: Path, workers: int) -> int:
     names = sorted(set(pq.read_table(out / PIXELS, columns=["shard"])["shard"].to_pylist()))
     with ProcessPoolExecutor(workers) as pool:
         different = sum(pool.map(partial(_rebuild, out), names))
-    told = Base().seed, GenerateCot(), out / TEXTS[0], out / "shards", out / "manifest_cot.parquet", out / "cot.json"
-    generate_cot(*told, workers)
+    params = load_params(ROOT / "params.yaml")
+    paths = out / TEXTS[0], out / "shards", out / "manifest_cot.parquet", out / "cot.json"
+    generate_cot(params.base.seed, params.generate_cot, *paths, workers)
     return different
 
 
@@ -162,7 +161,7 @@ def _rebuild(out: Path, shard: str) -> int:
 
 
 def _as_png(row: dict[str, Any], folder: Path) -> bytes:
-    params, file = Ingest(), folder / f"image{row['suffix']}"
+    params, file = load_params(ROOT / "params.yaml").ingest, folder / f"image{row['suffix']}"
     file.write_bytes(row["source"])
     return encode_png(decode_image(file, max_pixels=params.max_pixels, max_side=params.max_side))
 

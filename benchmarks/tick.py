@@ -32,7 +32,6 @@ from infra.local.service import Service  # noqa: E402
 from infra.local.stack import Stack, free_ports  # noqa: E402
 from infra.local.web import request  # noqa: E402
 from sim4seg.config.params import load_params  # noqa: E402
-from sim4seg.config.register import Register  # noqa: E402
 from sim4seg.data.adapters import ADAPTERS  # noqa: E402
 from sim4seg.data.snapshot import snapshot_digest  # noqa: E402
 from sim4seg.data.sources import open_source  # noqa: E402
@@ -75,7 +74,7 @@ def record_version(folder: Path) -> int:
     """A version that says it was made from what is in the bucket now; how many objects that is."""
     params = load_params(folder / "params.yaml")
     snapshot = open_source(params.base, params.fetch).take_snapshot()
-    store = Store(Register().name, folder, create=True)
+    store = Store(params.register_.name, folder, create=True)
     store.client.create_registered_model(store.name)
     tags = {SNAPSHOT_DIGEST: snapshot_digest(snapshot), DECISION: "promoted"}
     store.client.create_model_version(store.name, (folder / "none").as_uri(), tags=tags)

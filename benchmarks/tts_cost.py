@@ -25,7 +25,7 @@ from sim4seg.offline import silence
 
 silence()
 
-from sim4seg.config.train import LossWeights, Region  # noqa: E402
+from sim4seg.config.params import load_params  # noqa: E402
 from sim4seg.inference.tts import answer_batch  # noqa: E402
 from sim4seg.model import load  # noqa: E402
 from sim4seg.model.presets import build  # noqa: E402
@@ -39,7 +39,8 @@ def random_model(preset: str) -> tuple[Any, Any]:
     with tempfile.TemporaryDirectory() as folder:
         train_tokenizer([QUESTION, "Sure, it is [SEG]. Finally: benign"], 1024, Path(folder) / "tokenizer")
         tokenizer = load_tokenizer(Path(folder) / "tokenizer")
-    model, processor = build(preset, tokenizer, Region(), LossWeights(), seed=0)
+    train = load_params().train
+    model, processor = build(preset, tokenizer, train.region, train.loss, seed=0)
     plain = model.lvlm.lm_head
     head = nn.Linear(plain.in_features, plain.out_features)
     head.weight.data = plain.weight.data.clone()

@@ -73,15 +73,14 @@ def _load(model: str) -> tuple[Predictor, str]:
     from sim4seg import model as models
     from sim4seg.digest import digest_directory
     from sim4seg.inference.predictor import Predictor
+    from sim4seg.inference.settings import AnswerSettings
+    from sim4seg.registry import params_beside, resolve
 
-    if model.startswith(REGISTERED):
-        from sim4seg.registry import resolve
-
-        folder, version = resolve(model)
-        return Predictor(*models.load(folder)), str(version)
-    folder = Path(model)
+    # A folder is named by its digest only when it has turned out to be a model.
+    folder, version = resolve(model) if model.startswith(REGISTERED) else (Path(model), "")
     loaded = models.load(folder)
-    return Predictor(*loaded), f"sha256:{digest_directory(folder)[:12]}"
+    settings = AnswerSettings.recorded(params_beside(model, folder))
+    return Predictor(*loaded, settings), version or f"sha256:{digest_directory(folder)[:12]}"
 
 
 def _show(answer: Prediction, report: dict[str, Any]) -> None:

@@ -118,7 +118,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_snapshot_lists_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIM4SEG_SOURCE_ROOT", "/nowhere")
-    (tmp_path / "params.yaml").write_text("base: {seed: 1}\n")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "data" / "generic").mkdir(parents=True)
     (tmp_path / "data" / "generic" / "a.txt").write_text("abc")
     done = RUNNER.invoke(app, ["snapshot", "--source", "local", "--root", "data"])
@@ -165,7 +165,8 @@ def test_doctor_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_doctor_checks_params_and_snapshot(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text("fetch: {source: local}\n")
+    shipped = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(shipped.replace("source: phantoms", "source: local"))
     (tmp_path / "source.snapshot.json").write_text('{"kind": "phantoms"}')
     valid, params = check_params(tmp_path)
     assert valid.state == "ok" and params is not None
@@ -175,7 +176,8 @@ def test_doctor_checks_params_and_snapshot(tmp_path: Path) -> None:
     assert check_snapshot(tmp_path, params).state == "ok"
     (tmp_path / "source.snapshot.json").write_text("{")
     assert check_snapshot(tmp_path, params).state == "fail"
-    (tmp_path / "params.yaml").write_text("fetch: {source: nowhere}\ntrain: {epochs: 0}\n")
+    wrong = shipped.replace("source: phantoms", "source: nowhere").replace("epochs: 3.25", "epochs: 0")
+    (tmp_path / "params.yaml").write_text(wrong)
     broken, _ = check_params(tmp_path)
     assert broken.state == "fail" and "2 mistakes" in broken.message
 

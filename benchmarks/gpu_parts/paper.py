@@ -27,6 +27,7 @@ from benchmarks.gpu_parts.big_model import QUESTION, build_there, lengths_of, ra
 from benchmarks.gpu_parts.device_clock import seconds_of, times  # noqa: E402
 from benchmarks.gpu_parts.notes import Notes, part_arguments  # noqa: E402
 from benchmarks.gpu_parts.training_step import Step, by_part, timed_passes, top_operations  # noqa: E402
+from sim4seg.config.overlay import laid_over  # noqa: E402
 from sim4seg.config.train import Train  # noqa: E402
 from sim4seg.device import best_device  # noqa: E402
 from sim4seg.inference.tts import answer_batch  # noqa: E402
@@ -164,11 +165,17 @@ def answers(notes: Notes, model: Any, processor: Any, toy: bool) -> None:
             notes.measure(f"answers {kind} {images}", partial(scaling, model, processor, images, tokens, repeats))
 
 
+def train_settings() -> Train:
+    """The ``train`` section that :data:`SETTINGS`, laid over params.yaml, makes."""
+    values, changes = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in (Path("params.yaml"), SETTINGS))
+    return Train.model_validate(laid_over(values["train"], changes["train"]))
+
+
 def main() -> None:
     """See the module's text."""
     given = part_arguments(__doc__).parse_args()
     notes, device = Notes(given.out), best_device()
-    params = Train.model_validate(yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))["train"])
+    params = train_settings()
     if given.toy:
         params = params.model_copy(update={"preset": "paper-small"})
     plan = start_plan(params.preset)

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 
 from sim4seg.atomic import atomic_file
+from sim4seg.config.overlay import lay_over
 from sim4seg.config.params import load_params
 
 FOLDER = Path(__file__).parent / "params"
-
-
-def lay_over(values: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Put ``changes`` into ``values``, level by level, in place: comments and order stay."""
-    for name, value in changes.items():
-        if isinstance(value, dict) and isinstance(values.get(name), dict):
-            lay_over(values[name], value)
-        else:
-            values[name] = value
 
 
 def main(name: str, file: Path = Path("params.yaml")) -> None:

@@ -15,12 +15,12 @@ class Balance(Section):
     ``labels: 0`` with ``negatives: 1`` draws each sample equally often. On real images: 1 and 0.5, ``repeats`` 4.
     """
 
-    labels: Fraction = 0.0
+    labels: Fraction
     """0 = diagnoses are drawn as often as they occur, 1 = all equally often; between: n cases weigh n^(1 - labels)."""
-    repeats: Annotated[float, Field(ge=1)] = 4.0
+    repeats: Annotated[float, Field(ge=1)]
     """No sample is drawn more than so many times as often as it would be without balancing: a rare diagnosis of three
     pictures would be learnt by heart."""
-    negatives: Fraction = 1.0
+    negatives: Fraction
     """Largest share of samples without a lesion, whose mask is empty; a model that sees many learns to mark nothing."""
 
     @property

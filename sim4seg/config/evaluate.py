@@ -12,15 +12,15 @@ from sim4seg.config.section import Positive, Section
 class Tts(Section):
     """Test-time scaling (paper: m paths x n perturbations)."""
 
-    paths: Positive = 2
-    perturbations: Positive = 2
-    temperature: Annotated[float, Field(gt=0)] = 0.7
+    paths: Positive
+    perturbations: Positive
+    temperature: Annotated[float, Field(gt=0)]
 
 
 class Evaluate(Section):
     """Scoring on the test split."""
 
-    batch_size: Positive = 32
-    max_new_tokens: Positive = 256
-    threads: Positive = 2
-    tts: Tts = Tts()
+    batch_size: Positive
+    max_new_tokens: Positive
+    threads: Positive
+    tts: Tts

@@ -8,7 +8,7 @@ from sim4seg.config.section import Fraction, Positive, Section
 class GateCot(Section):
     """Thresholds of the suite over the reasoning texts."""
 
-    min_words: Positive = 25
-    max_words: Positive = 400
-    max_rejected_fraction: Fraction = 0.0
+    min_words: Positive
+    max_words: Positive
+    max_rejected_fraction: Fraction
     """Largest share of texts that the critic still rejects after the last attempt."""

@@ -8,5 +8,5 @@ from sim4seg.config.section import Positive, Section
 class GenerateCot(Section):
     """Reasoning texts."""
 
-    provider: str = "template"
-    max_attempts: Positive = 3
+    provider: str
+    max_attempts: Positive

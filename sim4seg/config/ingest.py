@@ -12,9 +12,9 @@ from sim4seg.config.section import Fraction, Positive, Section
 class SplitShares(Section):
     """Shares of groups for datasets (or parts) without an official split."""
 
-    train: Fraction = 0.7
-    val: Fraction = 0.1
-    test: Fraction = 0.2
+    train: Fraction
+    val: Fraction
+    test: Fraction
 
     @model_validator(mode="after")
     def _sum_is_one(self) -> SplitShares:
@@ -26,16 +26,16 @@ class SplitShares(Section):
 class Ingest(Section):
     """Raw files to Parquet shards and a manifest."""
 
-    datasets: list[str] = Field(default=[])
+    datasets: list[str]
     """Keys of the sub-datasets to read; empty = all that are found."""
-    max_bad_fraction: Fraction = 0.02
-    max_pixels: Positive = 64_000_000
+    max_bad_fraction: Fraction
+    max_pixels: Positive
     """An image that declares more pixels is refused before it is decoded."""
-    max_side: Positive = 1024
+    max_side: Positive
     """Longer images are reduced to this (SAM sees no more than 1024)."""
-    splits: SplitShares = SplitShares()
-    near_duplicate_bits: Annotated[int, Field(ge=0, le=16)] = 4
+    splits: SplitShares
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=16)]
     """Images whose 64-bit perceptual hashes differ in at most this many bits share a group."""
-    shard_megabytes: Positive = 64
-    vocabulary_size: Annotated[int, Field(ge=300, le=32_000)] = 1024
+    shard_megabytes: Positive
+    vocabulary_size: Annotated[int, Field(ge=300, le=32_000)]
     """Size of the BPE vocabulary trained for presets without a tokenizer of their own."""

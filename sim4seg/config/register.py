@@ -12,27 +12,27 @@ from sim4seg.config.section import Fraction, Positive, Section
 class Floors(Section):
     """A candidate below any of these is not promoted."""
 
-    giou: Fraction = 0.0
-    ciou: Fraction = 0.0
-    acc: Fraction = 0.0
+    giou: Fraction
+    ciou: Fraction
+    acc: Fraction
 
 
 class Register(Section):
     """Model registry."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "sim4seg"
-    floors: Floors = Floors()
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    floors: Floors
     """Of every candidate, whether there is a champion or not."""
-    beat_baselines: bool = True
+    beat_baselines: bool
     """A candidate must beat the centre prior in gIoU and the majority label in Acc."""
-    margin: Fraction = 0.05
+    margin: Fraction
     """The 95 % interval of the difference to the champion, in mean gIoU, cIoU and Acc, must not reach below minus
     this. The paired interval of 300 cases is about 0.04 to either side, so a smaller margin refuses equal models."""
-    subgroup_margin: Fraction = 0.2
+    subgroup_margin: Fraction
     """No sub-dataset, modality or label may be worse than the champion by more than this (point estimate)."""
-    subgroup_min: Positive = 20
+    subgroup_min: Positive
     """Smaller subgroups are shown, not judged: a few cases more or less right would decide."""
-    require_clean_commit: bool = False
+    require_clean_commit: bool
     """Refuse versions that were made outside git, or while tracked files (dvc.lock among them) were not committed."""
-    export: Annotated[str, Field(pattern=r"^(s3://[^/]+(/.*)?)?$")] = ""
+    export: Annotated[str, Field(pattern=r"^(s3://[^/]+(/.*)?)?$")]
     """s3://BUCKET/PREFIX to which each champion is copied; empty = nowhere. SIM4SEG_EXPORT wins over it."""

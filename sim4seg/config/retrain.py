@@ -12,19 +12,19 @@ from sim4seg.config.section import Section
 class Retrain(Section):
     """The scheduled flow, `flows.retrain`."""
 
-    policy: Literal["auto", "approve"] = "auto"
+    policy: Literal["auto", "approve"]
     """auto = a candidate that meets the rules becomes champion; approve = somebody is asked first."""
-    cron: str = "0 2 * * *"
+    cron: str
     """When, if `flows.serve` is not told otherwise."""
-    timezone: str = "UTC"
-    stage_hours: Annotated[float, Field(gt=0)] = 24.0
+    timezone: str
+    stage_hours: Annotated[float, Field(gt=0)]
     """A stage that runs longer is ended; the next run goes on where it was."""
-    flow_hours: Annotated[float, Field(gt=0)] = 48.0
-    retries: Annotated[int, Field(ge=0, le=20)] = 3
+    flow_hours: Annotated[float, Field(gt=0)]
+    retries: Annotated[int, Field(ge=0, le=20)]
     """Further tries of a step that met an outage (S3, MLflow, network); bad data are not tried again."""
-    retry_seconds: Annotated[float, Field(gt=0)] = 10.0
+    retry_seconds: Annotated[float, Field(gt=0)]
     """Before the first of them; doubled each time."""
-    approval_days: Annotated[float, Field(gt=0)] = 14.0
+    approval_days: Annotated[float, Field(gt=0)]
     """How long an approval is waited for."""
-    git_remote: str = ""
+    git_remote: str
     """Where the branch `retrain/...` is pushed; empty = nowhere."""

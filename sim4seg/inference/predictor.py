@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sim4seg.config.evaluate import Evaluate
-from sim4seg.config.ingest import Ingest
 from sim4seg.cot.diagnosis import normalise_label, read_diagnosis
 from sim4seg.data.images import decode_image
 from sim4seg.errors import ModelError, Sim4SegError
+from sim4seg.inference.settings import AnswerSettings
 from sim4seg.inference.tts import Candidate, answer_batch, choose, overlap
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.processing import Sim4SegProcessor
@@ -73,23 +72,18 @@ class Predictor:
 
     Args:
         model, processor: from :func:`sim4seg.model.load`.
-        settings: generation length and temperature; the ``evaluate`` section.
-        limits: image limits; the ``ingest`` section, as for the images the model was trained on.
-        seed: of sampled paths and perturbations; the single answer does not depend on it.
+        settings: as the model's own params.yaml has them; None = it came without one, as versions that were registered
+            by older releases do when MLflow loads them.
     """
 
     def __init__(
         self,
         model: Sim4SegForConditionalGeneration,
         processor: Sim4SegProcessor,
-        settings: Evaluate | None = None,
-        limits: Ingest | None = None,
-        seed: int = 17,
+        settings: AnswerSettings | None = None,
     ) -> None:
         self.model, self.processor = model, processor
-        self.settings = settings or Evaluate()
-        self.limits = limits or Ingest()
-        self.seed = seed
+        self.settings = settings or AnswerSettings.recorded(None)
 
     def predict(self, path: Path, question: str, tts: tuple[int, int] | None = None) -> Prediction:
         """Answer ``question`` about the image file at ``path`` (PNG, JPEG, BMP, TIFF or DICOM).
@@ -103,7 +97,7 @@ class Predictor:
         """
         if not path.is_file():
             raise Sim4SegError("there is no such image", where=str(path), remedy="check the path")
-        limits = self.limits
+        limits = self.settings
         # The model sees what it saw in training, the reduced image; the user gets a mask that fits the file.
         # A copy, because PyTorch warns of arrays that it could not write to.
         seen = decode_image(path, max_pixels=limits.max_pixels, max_side=limits.max_side).copy()
@@ -133,9 +127,9 @@ class Predictor:
             [question],
             paths=paths,
             perturbations=perturbations,
-            temperature=self.settings.tts.temperature,
+            temperature=self.settings.temperature,
             max_new_tokens=self.settings.max_new_tokens,
-            seeds=[self.seed],
+            seeds=[self.settings.seed],
         )[0]
         chosen = choose(candidates)
         answer = candidates[chosen]

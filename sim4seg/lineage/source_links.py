@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sim4seg.atomic import write_text
-from sim4seg.config.base import Base
-from sim4seg.config.fetch import Fetch
 from sim4seg.data.snapshot import LocalObject, S3Object, Snapshot, read_snapshot
-from sim4seg.data.sources import open_source
+from sim4seg.data.sources import open_root
 from sim4seg.digest import digest_file
 from sim4seg.errors import SourceError
 from sim4seg.lineage.dvc_cache import Objects
@@ -82,7 +80,7 @@ def _asked(title: str, snapshot: Snapshot, evidence: Evidence, workspace: Path) 
     fetch = evidence.params.get("fetch", {})
     root = snapshot.root or os.environ.get("SIM4SEG_SOURCE_ROOT") or str(workspace / fetch.get("root", "raw"))
     try:
-        source = open_source(Base(), Fetch(source=snapshot.kind, root=root))
+        source = open_root(snapshot.kind, root)
         wrong = list(source.check(snapshot))
     except SourceError as error:
         return Link(title, NOT_CHECKED, f"{' '.join(error.what.split())} ({error.where})")

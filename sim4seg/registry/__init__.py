@@ -9,7 +9,7 @@ from sim4seg.registry.known_versions import KnownVersion, decision, newest_of_sn
 from sim4seg.registry.promotion import Promotion, decline, history, promote, refuse, rollback
 from sim4seg.registry.promotion_log import LogEntry
 from sim4seg.registry.registration import Registration, register_model
-from sim4seg.registry.resolution import resolve
+from sim4seg.registry.resolution import params_beside, resolve
 
 __all__ = [
     "Assessment",
@@ -23,6 +23,7 @@ __all__ = [
     "decline",
     "history",
     "newest_of_snapshot",
+    "params_beside",
     "promote",
     "refuse",
     "register_model",

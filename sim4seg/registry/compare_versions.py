@@ -9,9 +9,9 @@ import pandas as pd
 
 from sim4seg.comparison.differences import Comparison, compare
 from sim4seg.comparison.paired_cases import pair
-from sim4seg.config.params import load_params
+from sim4seg.config.recorded import recorded_params
 from sim4seg.locks import wait_for_lock
-from sim4seg.registry.evidence import SPLITS, read_table, recorded
+from sim4seg.registry.evidence import PARAMS, SPLITS, read_table, recorded
 from sim4seg.registry.rules import MODE
 from sim4seg.registry.store import Store
 from sim4seg.registry.tags import MODEL_DIGEST, NONE, SCORER, TEST_DIGEST
@@ -70,7 +70,7 @@ def _anew(
     ids = sorted(kept["id"].tolist())
     if not ids:
         return None, [*remarks, f"version {number} was trained on every case of the candidate's test split"]
-    params = load_params(store.evidence(candidate, "params.yaml")).evaluate
+    params = recorded_params(store.evidence(candidate, PARAMS)).evaluate
     with wait_for_lock(data.resolve() / "work" / ".rescore.lock"):
         if candidate.tags.get(SCORER) == scorer(params):
             first = _recorded_cases(store, candidate)

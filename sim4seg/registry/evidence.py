@@ -23,12 +23,13 @@ TICKET = "data/gates/gate_cot.json"
 """Both the gate's report and its ticket are called gate_cot.json; the ticket goes into the tags."""
 MANIFEST = "data/manifest_cot.parquet"
 """Its split columns become :data:`SPLITS`."""
+PARAMS = "params.yaml"
 COPIED = (
     "reports/metrics.json",
     "reports/cases.parquet",
     "reports/gate_data.json",
     "reports/gate_cot.json",
-    "params.yaml",
+    PARAMS,
 )
 REQUIRED = (*COPIED, TICKET, MANIFEST)
 OPTIONAL = ("reports/results.md", "dvc.lock", "source.snapshot.json")

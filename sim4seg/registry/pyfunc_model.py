@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,13 @@ class Sim4SegPyfunc(PythonModel):
     """
 
     _folder: str = ""
+    _settings: Mapping[str, Any]
     _predictor: Predictor | None = None
 
     def load_context(self, context: Any) -> None:
-        """Remember where the weights are; they are read by the first question."""
+        """Remember where the weights are, which the first question reads, and the settings of their params.yaml."""
         self._folder = str(context.artifacts["model"])
+        self._settings = context.model_config
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Answer each row.
@@ -60,9 +63,10 @@ class Sim4SegPyfunc(PythonModel):
     def _loaded(self) -> Predictor:
         if self._predictor is None:
             from sim4seg.inference.predictor import Predictor
+            from sim4seg.inference.settings import AnswerSettings
             from sim4seg.model import load
 
-            self._predictor = Predictor(*load(self._folder))
+            self._predictor = Predictor(*load(self._folder), AnswerSettings(**self._settings))
         return self._predictor
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,17 @@ from sim4seg.data.snapshot import read_snapshot, snapshot_digest
 from sim4seg.digest import digest_directory, digest_file, digest_json
 from sim4seg.errors import RegistryError
 from sim4seg.git import checked_out
-from sim4seg.registry.evidence import CARD, MANIFEST, REQUIRED, TICKET, digest_of_test_split, gather, read_splits
+from sim4seg.inference.settings import AnswerSettings
+from sim4seg.registry.evidence import (
+    CARD,
+    MANIFEST,
+    PARAMS,
+    REQUIRED,
+    TICKET,
+    digest_of_test_split,
+    gather,
+    read_splits,
+)
 from sim4seg.registry.model_card import model_card
 from sim4seg.registry.store import CANDIDATE, EVIDENCE, Store, locked
 from sim4seg.registry.store_errors import explained
@@ -115,8 +125,11 @@ def _numbers(value: Any, path: str) -> Iterator[tuple[str, float]]:
         yield path, float(value)
 
 
-def _save_pyfunc(model_dir: Path, folder: Path) -> None:
-    """The model in MLflow's layout: code, safetensors directory, requirements; no pickle, nothing looked up online."""
+def _save_pyfunc(model_dir: Path, folder: Path, settings: AnswerSettings) -> None:
+    """The model in MLflow's layout: code, safetensors directory, settings, requirements.
+
+    No pickle, and nothing is looked up online.
+    """
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import save_model
     from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
@@ -128,6 +141,7 @@ def _save_pyfunc(model_dir: Path, folder: Path) -> None:
         path=str(folder),
         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
         artifacts={"model": str(model_dir.resolve())},
+        model_config=asdict(settings),
         signature=ModelSignature(
             inputs=Schema([ColSpec(AnyType(), "image"), column("question", DataType.string)]),
             outputs=Schema(
@@ -161,7 +175,8 @@ def _new_version(
     _close_unfinished(store, experiment, tags[IDENTITY])
     run = client.create_run(experiment, tags=tags, run_name=tags[IDENTITY][:12])
     with tempfile.TemporaryDirectory() as scratch:
-        _save_pyfunc(model_dir, Path(scratch) / "model")
+        settings = AnswerSettings.recorded(store.workspace / PARAMS)
+        _save_pyfunc(model_dir, Path(scratch) / "model", settings)
         card = Path(scratch) / EVIDENCE / CARD
         digests = gather(store.workspace, splits, card.parent)
         text = model_card(store.name, tags, metrics)

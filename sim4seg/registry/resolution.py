@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from sim4seg.digest import digest_directory
 from sim4seg.errors import RegistryError
-from sim4seg.registry.store import CANDIDATE, CHAMPION, Store
+from sim4seg.registry.evidence import PARAMS, recorded
+from sim4seg.registry.store import CANDIDATE, CHAMPION, EVIDENCE, Store
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -110,3 +111,21 @@ def resolve(uri: str | Path, workspace: Path = Path()) -> tuple[Path, str]:
         return folder, f"sha256:{digest_directory(folder)[:12]}"
     found = version_named(text, workspace)
     return found.weights(), f"{found.name}/{found.number}"
+
+
+def params_beside(uri: str | Path, folder: Path, workspace: Path = Path()) -> Path | None:
+    """The params.yaml that a model came with: its version's own, or for a plain folder the workspace's.
+
+    Args:
+        uri, workspace: as for :func:`resolve`.
+        folder: what :func:`resolve` gave for them.
+
+    Returns:
+        None if there is none: a plain folder outside a project, or a version from before evidence was kept.
+    """
+    text = str(uri)
+    if text.startswith("models:"):
+        registered = version_named(text, workspace)
+        return registered.store.evidence(registered.version, PARAMS) if PARAMS in recorded(registered.version) else None
+    file = folder.parent / EVIDENCE / PARAMS if text.startswith("s3:/") else workspace / PARAMS
+    return file if file.is_file() else None

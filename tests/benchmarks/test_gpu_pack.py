@@ -12,6 +12,7 @@ from sim4seg.data.manifest import read_manifest
 from sim4seg.data.shards import ShardReader
 from sim4seg.ingest.ingest import IngestPaths, ingest
 from tests.data.pictures import generic, texture
+from tests.settings import settings
 
 BYTES = 12_000
 
@@ -26,7 +27,7 @@ def data(tmp_path_factory):
     labels = raw / "labels.csv"
     labels.write_text(labels.read_text().replace("003.png", "003.jpg"))
     paths = IngestPaths(root / "raw", root / "shards", root / "manifest.parquet", root / "tokenizer", root / "r.json")
-    ingest(Base(workers=1), Ingest(vocabulary_size=400), paths)
+    ingest(settings(Base, workers=1), settings(Ingest, vocabulary_size=400), paths)
     return root
 
 

@@ -167,7 +167,7 @@ def test_texts_are_written_for_every_row_whatever_the_workers(tmp_path):
     where = run(tmp_path)
     for name, workers in (("a", 1), ("b", 2)):
         out = tmp_path / f"{name}.parquet", tmp_path / f"{name}.json"
-        generate_cot(5, GenerateCot(), where.manifest, where.shards, *out, workers=workers)
+        generate_cot(5, settings(GenerateCot), where.manifest, where.shards, *out, workers=workers)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     frame = read_manifest(tmp_path / "a.parquet")
     assert (frame["cot_verdict"] == "accepted").all()

@@ -25,6 +25,7 @@ from sim4seg.errors import SourceError
 from sim4seg.storage.client import client, parse_uri
 from tests.data.pictures import generic
 from tests.ports import free_port
+from tests.settings import settings
 
 pytestmark = pytest.mark.slow
 
@@ -79,13 +80,13 @@ def upload(store, folder: Path, prefix: str = "studies/") -> int:
 
 def taken(store, tmp_path: Path, prefix: str = "studies") -> tuple[Fetch, Path]:
     """Parameters, and a snapshot of what the bucket holds now."""
-    params = Fetch(source="s3", root=f"s3://{store.bucket}/{prefix}")
-    write_snapshot(tmp_path / "s.json", open_source(Base(), params).take_snapshot())
+    params = settings(Fetch, source="s3", root=f"s3://{store.bucket}/{prefix}")
+    write_snapshot(tmp_path / "s.json", open_source(settings(Base), params).take_snapshot())
     return params, tmp_path / "s.json"
 
 
 def bring(tmp_path: Path, params: Fetch, file: Path) -> Path:
-    fetch(Base(workers=1), params, snapshot=file, out=tmp_path / "raw", work=tmp_path / "work")
+    fetch(settings(Base, workers=1), params, snapshot=file, out=tmp_path / "raw", work=tmp_path / "work")
     return tmp_path / "raw"
 
 
@@ -101,7 +102,7 @@ def test_what_was_uploaded_comes_back(store, tmp_path):
     assert SECRET not in file.read_text() and "reader" not in file.read_text()
     assert digest_directory(bring(tmp_path, params, file)) == digest_directory(tmp_path / "source")
     again = tmp_path / "again.json"
-    write_snapshot(again, open_source(Base(), params).take_snapshot())
+    write_snapshot(again, open_source(settings(Base), params).take_snapshot())
     assert again.read_bytes() == file.read_bytes()
 
 
@@ -112,7 +113,7 @@ def test_objects_of_a_snapshot_are_checked_where_they_are(store, tmp_path, versi
     generic(tmp_path / "source")
     upload(store, tmp_path / "source")
     params, file = taken(store, tmp_path)
-    source, snapshot = open_source(Base(), params), read_snapshot(file)
+    source, snapshot = open_source(settings(Base), params), read_snapshot(file)
     assert list(source.check(snapshot)) == []
     first, second = (entry.key for entry in snapshot.objects[:2])
     store.put_object(Bucket=store.bucket, Key=f"studies/{first}", Body=b"other")
@@ -184,10 +185,10 @@ def test_mistakes_are_named(store, tmp_path, monkeypatch):
     with pytest.raises(SourceError, match="source is empty"):
         taken(store, tmp_path)
     with pytest.raises(SourceError, match="NoSuchBucket") as caught:
-        open_source(Base(), Fetch(source="s3", root="s3://no-such-bucket/x")).take_snapshot()
+        open_source(settings(Base), settings(Fetch, source="s3", root="s3://no-such-bucket/x")).take_snapshot()
     assert "fetch.root" in caught.value.remedy
     with pytest.raises(SourceError, match="not an S3 address"):
-        open_source(Base(), Fetch(source="s3", root="raw"))
+        open_source(settings(Base), settings(Fetch, source="s3", root="raw"))
     store.put_object(Bucket=store.bucket, Key="studies/generic/images/a.png", Body=b"x")
     params, file = taken(store, tmp_path)
     with pytest.raises(SourceError, match="but fetch.root is s3://other/"):
@@ -210,7 +211,7 @@ def test_addresses(uri, parts):
 def test_a_snapshot_that_lists_nothing_is_told(tmp_path):
     write_snapshot(tmp_path / "s.json", Snapshot(kind="s3", root="s3://b/"))
     with pytest.raises(SourceError, match="lists no files"):
-        bring(tmp_path, Fetch(source="s3", root="s3://b"), tmp_path / "s.json")
+        bring(tmp_path, settings(Fetch, source="s3", root="s3://b"), tmp_path / "s.json")
 
 
 def test_a_snapshot_knows_its_kind():
@@ -292,8 +293,9 @@ from pathlib import Path
 from sim4seg.config.base import Base
 from sim4seg.config.fetch import Fetch
 from sim4seg.data.fetch import fetch
-root = Path(sys.argv[1])
-fetch(Base(), Fetch(source="s3", root=sys.argv[2]), snapshot=root / "s.json", out=root / "raw", work=root / "work")
+from tests.settings import settings
+root, params = Path(sys.argv[1]), settings(Fetch, source="s3", root=sys.argv[2])
+fetch(settings(Base), params, snapshot=root / "s.json", out=root / "raw", work=root / "work")
 """
 
 

@@ -21,6 +21,7 @@ from sim4seg.errors import SourceError
 from sim4seg.storage.client import client
 from tests.data.pictures import generic
 from tests.ports import free_ports
+from tests.settings import settings
 
 pytestmark = pytest.mark.slow
 
@@ -92,12 +93,12 @@ def port(tmp_path_factory):
 def test_a_reader_gets_the_snapshot_and_nothing_newer(port, tmp_path, monkeypatch):
     number, source = port
     become(monkeypatch, number, "reader")
-    params = Fetch(source="s3", root="s3://studies/m3ds")
-    write_snapshot(tmp_path / "s.json", open_source(Base(), params).take_snapshot())
+    params = settings(Fetch, source="s3", root="s3://studies/m3ds")
+    write_snapshot(tmp_path / "s.json", open_source(settings(Base), params).take_snapshot())
     become(monkeypatch, number, "writer")
     client().put_object(Bucket="studies", Key="m3ds/generic/images/005.png", Body=b"newer")
     become(monkeypatch, number, "reader")
-    fetch(Base(), params, snapshot=tmp_path / "s.json", out=tmp_path / "raw", work=tmp_path / "work")
+    fetch(settings(Base), params, snapshot=tmp_path / "s.json", out=tmp_path / "raw", work=tmp_path / "work")
     assert digest_directory(tmp_path / "raw") == digest_directory(source)
     assert "reader-secret" not in (tmp_path / "s.json").read_text()
 
@@ -106,6 +107,6 @@ def test_a_reader_gets_the_snapshot_and_nothing_newer(port, tmp_path, monkeypatc
 def test_wrong_keys_and_missing_rights_are_told(port, monkeypatch, who, secret):
     become(monkeypatch, port[0], who, secret)
     with pytest.raises(SourceError, match="the store refused") as caught:
-        open_source(Base(), Fetch(source="s3", root="s3://studies/m3ds")).take_snapshot()
+        open_source(settings(Base), settings(Fetch, source="s3", root="s3://studies/m3ds")).take_snapshot()
     assert "AWS_ACCESS_KEY_ID" in caught.value.remedy
     assert "secret" not in f"{caught.value}".replace("AWS_SECRET", "").lower()

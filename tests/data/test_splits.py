@@ -4,10 +4,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim4seg.config.ingest import SplitShares
 from sim4seg.data.duplicates import Groups, near_pairs, perceptual_hash
 from sim4seg.data.splits import SplitRow, assign_splits
 from tests.data.pictures import texture
+from tests.settings import shipped
+
+SHARES = shipped().ingest.splits
 
 rows = st.lists(
     st.builds(
@@ -25,7 +27,7 @@ rows = st.lists(
 @settings(max_examples=80, deadline=None)
 @given(found=rows, seed=st.integers(0, 5))
 def test_no_group_in_two_splits_and_official_test_is_never_trained_on(found, seed):
-    splits = assign_splits(found, SplitShares(), seed)
+    splits = assign_splits(found, SHARES, seed)
     by_group = {}
     for row, split in zip(found, splits, strict=True):
         assert by_group.setdefault(row.group, split) == split
@@ -33,12 +35,12 @@ def test_no_group_in_two_splits_and_official_test_is_never_trained_on(found, see
             assert split == "test"
         if row.official == "val":
             assert split in {"val", "test"}
-    assert splits == assign_splits(found, SplitShares(), seed)
+    assert splits == assign_splits(found, SHARES, seed)
 
 
 def test_shares_are_exact_and_labels_are_spread():
     found = [SplitRow("a", str(i), "x" if i % 4 else "y", None) for i in range(200)]
-    splits = assign_splits(found, SplitShares(), 3)
+    splits = assign_splits(found, SHARES, 3)
     assert [splits.count(s) for s in ("train", "val", "test")] == [140, 20, 40]
     rare = [s for r, s in zip(found, splits, strict=True) if r.label == "y"]
     assert abs(rare.count("test") - 10) <= 1
@@ -46,9 +48,9 @@ def test_shares_are_exact_and_labels_are_spread():
 
 def test_ten_groups_reach_every_split_and_missing_validation_is_drawn_from_training():
     ten = [SplitRow("a", str(i), "x", None) for i in range(10)]
-    assert set(assign_splits(ten, SplitShares(), 0)) == {"train", "val", "test"}
+    assert set(assign_splits(ten, SHARES, 0)) == {"train", "val", "test"}
     official = [SplitRow("a", str(i), "x", "test" if i < 10 else "train") for i in range(50)]
-    splits = assign_splits(official, SplitShares(), 0)
+    splits = assign_splits(official, SHARES, 0)
     assert splits[:10] == ["test"] * 10
     assert splits[10:].count("val") == 5
     assert "test" not in splits[10:]

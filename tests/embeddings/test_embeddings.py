@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from sim4seg.config.embed import Embed
-from sim4seg.config.train import Train
 from sim4seg.data.manifest import read_manifest
 from sim4seg.data.shards import ShardReader
 from sim4seg.digest import digest_directory
@@ -21,11 +20,12 @@ from sim4seg.inference import tts
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.lora import add_lora
 from sim4seg.training.train import TrainPaths, starting_model, train
+from tests.settings import plain_train, settings
 from tests.training.conftest import data  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
-SMALL = Embed(enabled=True, batch_size=3, shard_images=5)
+SMALL = settings(Embed, enabled=True, batch_size=3, shard_images=5)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def training_paths(paths: EmbedPaths, out: Path) -> TrainPaths:
 @pytest.fixture(scope="module")
 def frozen(paths, tmp_path_factory):
     """A model whose encoder does not learn, and its embeddings."""
-    model, processor = starting_model(3, Train(), training_paths(paths, tmp_path_factory.mktemp("out")))
+    model, processor = starting_model(3, plain_train(), training_paths(paths, tmp_path_factory.mktemp("out")))
     embed(SMALL, model, processor, paths)
     add_lora(model)
     return model.eval(), processor
@@ -88,7 +88,7 @@ def test_losses_and_answers_are_those_of_the_encoder_to_rounding(paths, frozen):
 
 def test_training_reads_them_and_keeps_the_encoder(paths, frozen, tmp_path):
     key = encoder_key(frozen[0])
-    few = Train(epochs=2.5, batch_size=2, checkpoints=1, lora=True, threads=2)
+    few = plain_train(epochs=2.5, batch_size=2, checkpoints=1, lora=True, threads=2)
     train(3, few, training_paths(paths, tmp_path))
     from sim4seg.model import load
 
@@ -97,9 +97,9 @@ def test_training_reads_them_and_keeps_the_encoder(paths, frozen, tmp_path):
 
 def test_a_trained_or_other_encoder_is_refused(paths, frozen, tmp_path):
     with pytest.raises(ModelError, match="image encoder is trained here"):
-        train(3, Train(), training_paths(paths, tmp_path))
+        train(3, plain_train(), training_paths(paths, tmp_path))
     with pytest.raises(ModelError, match="of another image encoder"):
-        train(4, Train(lora=True), training_paths(paths, tmp_path))
+        train(4, plain_train(lora=True), training_paths(paths, tmp_path))
     check_encoder(frozen[0], encoder_key(frozen[0]), "here")
 
 

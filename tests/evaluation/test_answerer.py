@@ -13,8 +13,9 @@ from sim4seg.evaluation.batch_store import BatchStore
 from sim4seg.evaluation.cases import read_cases
 from sim4seg.evaluation.evaluate import score_manifest
 from tests.evaluation.test_evaluate import Squares, contents, manifest, outputs
+from tests.settings import settings
 
-SHORT = Evaluate(batch_size=3, max_new_tokens=5, tts=Tts(paths=2, perturbations=2))
+SHORT = settings(Evaluate, batch_size=3, max_new_tokens=5, tts=settings(Tts, paths=2, perturbations=2))
 
 
 @pytest.fixture(scope="session")

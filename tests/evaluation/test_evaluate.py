@@ -21,6 +21,7 @@ from sim4seg.evaluation.cases import MODES, read_cases
 from sim4seg.evaluation.evaluate import Outputs, case_seed, score_manifest, scorer
 from sim4seg.evaluation.metrics import overlap
 from sim4seg.inference.tts import Candidate
+from tests.settings import settings
 
 LABELS = {"a": ["x", "y"], "b": ["z"]}
 
@@ -96,7 +97,13 @@ def outputs(folder: Path) -> Outputs:
 def run(folder: Path, rule: Rule, frame: pd.DataFrame | None = None) -> None:
     data = manifest() if frame is None else frame
     score_manifest(
-        7, Evaluate(batch_size=4), lambda: rule, Squares(), data, outputs(folder), BatchStore(folder / "work", "f" * 64)
+        7,
+        settings(Evaluate, batch_size=4),
+        lambda: rule,
+        Squares(),
+        data,
+        outputs(folder),
+        BatchStore(folder / "work", "f" * 64),
     )
 
 
@@ -126,8 +133,8 @@ def test_the_shape_of_the_metrics(tmp_path: Path) -> None:
 
 
 def test_the_scorer_is_named_by_what_decides_a_single_answer() -> None:
-    assert scorer(Evaluate()) == scorer(Evaluate(tts=Tts(paths=3)))
-    assert scorer(Evaluate()) != scorer(Evaluate(max_new_tokens=100))
+    assert scorer(settings(Evaluate)) == scorer(settings(Evaluate, tts=settings(Tts, paths=3)))
+    assert scorer(settings(Evaluate)) != scorer(settings(Evaluate, max_new_tokens=100))
 
 
 def test_figures_equal_those_counted_by_hand(tmp_path: Path) -> None:

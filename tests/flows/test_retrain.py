@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from flows.workspace import workspace_lock
+from sim4seg.config.overlay import laid_over
 from sim4seg.git import git
-from tests.pipeline.project import Project, merge
+from tests.pipeline.project import Project
 from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ CHANGES = {
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made = Project(tmp_path_factory.mktemp("alone") / "project")
     file = made.folder / "params.yaml"
-    file.write_text(yaml.safe_dump(merge(yaml.safe_load(file.read_text()), CHANGES), sort_keys=False))
+    file.write_text(yaml.safe_dump(laid_over(yaml.safe_load(file.read_text()), CHANGES), sort_keys=False))
     for pair in (("user.name", "t"), ("user.email", "t@localhost")):
         git(made.folder, "config", *pair)
     git(made.folder, "commit", "-qam", "Parameters")

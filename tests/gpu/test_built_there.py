@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from benchmarks.gpu_parts.big_model import build_there, lengths_of, random_batch
-from sim4seg.config.train import Train
 from sim4seg.device import best_device
+from tests.settings import plain_train
 
 DRAWS = ("normal", "uniform", "random", "rand", "bernoulli")
 SMALL = 5000
@@ -35,7 +35,7 @@ class DrawnOnCpu(TorchDispatchMode):
 
 @pytest.fixture
 def params():
-    return Train(preset="paper-small", lora=True, bf16="on", weights={"dtype": "bfloat16"})
+    return plain_train(preset="paper-small", lora=True, bf16="on", weights={"dtype": "bfloat16"})
 
 
 def test_no_weight_is_drawn_on_the_cpu(params):

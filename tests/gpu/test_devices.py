@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from sim4seg.config.train import LossWeights, Region
+from sim4seg.config.train import Region
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model.presets import build
 from sim4seg.training.global_batch import WholeStep
 from sim4seg.training.processes import Processes
 from tests.gpu.pretend import FAR, Far, PretendGpu, moved, to_gpu
+from tests.settings import plain_loss, settings
 
-OURS = LossWeights(region=0.5, iou=0.1, align=1.0, attend=0.5, conclusion=5.0)
-PAPERS = LossWeights()
+OURS = plain_loss(region=0.5, iou=0.1, align=1.0, attend=0.5, conclusion=5.0)
+PAPERS = plain_loss()
 SIZES = ((64, 43), (50, 64))
 
 
@@ -38,7 +39,7 @@ CASES = [("tiny", OURS), ("paper-small", PAPERS), ("llava-1.5-small", PAPERS), (
 
 @pytest.mark.parametrize(("preset", "loss"), CASES, ids=[name for name, _ in CASES])
 def test_the_loss(tokenizer, preset, loss):
-    model, processor = build(preset, tokenizer, Region(), loss, seed=0)
+    model, processor = build(preset, tokenizer, settings(Region), loss, seed=0)
     model.language_model.set_attn_implementation("eager")
     model.lvlm.set_attn_implementation("eager")
     batch = batch_of(processor)
@@ -54,7 +55,7 @@ def test_the_loss(tokenizer, preset, loss):
 
 def test_what_a_step_of_several_passes_adds(tokenizer):
     """Its words and texts are gathered before the batch is moved."""
-    model, processor = build("tiny", tokenizer, Region(), OURS, seed=0)
+    model, processor = build("tiny", tokenizer, settings(Region), OURS, seed=0)
     batch = {**batch_of(processor), "conclusion": torch.zeros(2, 1)}
     batch["conclusion"] = (batch["labels"] != -100).float()
     step = WholeStep(model, [batch], Processes(0, 1, torch.device("cpu")), 0.5, processor.tokenizer.pad_token_id)
@@ -66,7 +67,7 @@ def test_what_a_step_of_several_passes_adds(tokenizer):
 
 @pytest.mark.parametrize("preset", [name for name, _ in CASES])
 def test_answers(tokenizer, preset):
-    model, processor = build(preset, tokenizer, Region(), PAPERS, seed=0)
+    model, processor = build(preset, tokenizer, settings(Region), PAPERS, seed=0)
     model.lvlm.set_attn_implementation("eager")
 
     def answers():

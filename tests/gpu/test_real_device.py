@@ -20,6 +20,7 @@ from sim4seg.model.presets import build
 from sim4seg.training.lora import add_lora
 from sim4seg.training.precision import cast_weights
 from tests.gpu.test_devices import CASES, PAPERS, batch_of, pictures
+from tests.settings import settings
 
 DEVICE = best_device()
 CLOSE = {"rtol": 2e-3, "atol": 2e-5}
@@ -36,7 +37,7 @@ def full_precision():
 
 def pair(preset, loss, tokenizer):
     """The same model on the CPU and on the device, and a batch."""
-    model, processor = build(preset, tokenizer, Region(), loss, seed=0)
+    model, processor = build(preset, tokenizer, settings(Region), loss, seed=0)
     return model, copy.deepcopy(model).to(DEVICE), processor
 
 

@@ -5,14 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from sim4seg.config.train import LossWeights, Region
+from sim4seg.config.train import Region
 from sim4seg.model.presets import build
+from tests.settings import plain_loss, settings
 
 
 @pytest.fixture(scope="module")
 def lively(tokenizer):
     """A model whose layers do something, and whose head has a bias by which answers can be made to end or not."""
-    model, processor = build("tiny", tokenizer, Region(), LossWeights(), seed=3)
+    model, processor = build("tiny", tokenizer, settings(Region), plain_loss(), seed=3)
     torch.manual_seed(0)
     for layer in model.lvlm.model.language_model.layers:
         for part in (layer.self_attn.o_proj, layer.mlp.down_proj):

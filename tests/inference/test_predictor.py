@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from sim4seg.config.base import Base
 from sim4seg.config.evaluate import Evaluate
 from sim4seg.config.ingest import Ingest
 from sim4seg.errors import ModelError, Sim4SegError
 from sim4seg.inference.predictor import Predictor, confidence
+from sim4seg.inference.settings import AnswerSettings
 from sim4seg.inference.tts import Candidate
+from tests.settings import settings
 
-SHORT = Evaluate(max_new_tokens=6)
+SHORT = AnswerSettings.of(settings(Base), settings(Ingest), settings(Evaluate, max_new_tokens=6))
 
 
 def candidate(diagnosis: str | None, mask: np.ndarray, log_probability: float = -0.5, iou: float = 0.8) -> Candidate:
@@ -51,7 +55,7 @@ def test_a_mask_at_the_images_own_size(built, shape: tuple[int, ...]) -> None:
     assert answer.mask.shape == shape[:2] and answer.mask.dtype == bool
     assert answer.similarity.min() >= 0 and answer.similarity.max() <= 1
     assert 0 <= answer.confidence <= 1
-    again = Predictor(*built, SHORT, seed=99).predict_pixels(image, "Where is it?")
+    again = Predictor(*built, replace(SHORT, seed=99)).predict_pixels(image, "Where is it?")
     assert (again.text, again.confidence) == (answer.text, answer.confidence)
     assert np.array_equal(again.mask, answer.mask)
 
@@ -59,7 +63,7 @@ def test_a_mask_at_the_images_own_size(built, shape: tuple[int, ...]) -> None:
 def test_the_mask_fits_the_file_and_not_the_reduced_image(built, tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (120, 200, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    answer = Predictor(*built, SHORT, Ingest(max_side=64)).predict(tmp_path / "a.png", "Where is it?", (2, 2))
+    answer = Predictor(*built, replace(SHORT, max_side=64)).predict(tmp_path / "a.png", "Where is it?", (2, 2))
     assert answer.mask.shape == (120, 200)
     assert np.array_equal(answer.image, pixels)
 

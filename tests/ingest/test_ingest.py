@@ -25,6 +25,7 @@ from sim4seg.digest import digest_directory, digest_file
 from sim4seg.errors import ConfigError, DataError, SourceError
 from sim4seg.ingest.ingest import IngestPaths, ingest
 from tests.data.pictures import bomb, dicom, generic, square, texture
+from tests.settings import settings
 
 
 def paths(root: Path, name: str = "out") -> IngestPaths:
@@ -34,7 +35,7 @@ def paths(root: Path, name: str = "out") -> IngestPaths:
 
 def run(root: Path, name: str = "out", workers: int = 1, **changes: object) -> IngestPaths:
     where = paths(root, name)
-    ingest(Base(workers=workers), Ingest(vocabulary_size=400, **changes), where)
+    ingest(settings(Base, workers=workers), settings(Ingest, vocabulary_size=400, **changes), where)
     return where
 
 
@@ -197,11 +198,11 @@ def local(tmp_path: Path) -> tuple[Fetch, Path]:
     generic(tmp_path / "source")
     file = tmp_path / "snapshot.json"
     write_snapshot(file, LocalSource(tmp_path / "source").take_snapshot())
-    return Fetch(source="local", root=str(tmp_path / "source")), file
+    return settings(Fetch, source="local", root=str(tmp_path / "source")), file
 
 
 def bring(tmp_path: Path, params: Fetch, file: Path) -> Path:
-    fetch(Base(workers=1), params, snapshot=file, out=tmp_path / "raw", work=tmp_path / "work")
+    fetch(settings(Base, workers=1), params, snapshot=file, out=tmp_path / "raw", work=tmp_path / "work")
     return tmp_path / "raw"
 
 
@@ -267,12 +268,13 @@ from sim4seg.config.fetch import Fetch, PhantomCounts
 from sim4seg.config.ingest import Ingest
 from sim4seg.data.fetch import fetch
 from sim4seg.ingest.ingest import IngestPaths, ingest
+from tests.settings import settings
 if __name__ == "__main__":
     root = Path(sys.argv[1])
-    params = Fetch(phantoms=PhantomCounts(train=3, val=1, test=1, size=96))
-    fetch(Base(workers=1), params, snapshot=root / "s.json", out=root / "raw", work=root / "work")
+    params = settings(Fetch, phantoms=settings(PhantomCounts, train=3, val=1, test=1, size=96))
+    fetch(settings(Base, workers=1), params, snapshot=root / "s.json", out=root / "raw", work=root / "work")
     out = root / "out"
-    ingest(Base(workers=1), Ingest(vocabulary_size=400),
+    ingest(settings(Base, workers=1), settings(Ingest, vocabulary_size=400),
            IngestPaths(root / "raw", out / "shards", out / "m.parquet", out / "tokenizer", out / "report.json"))
 """
 
@@ -301,11 +303,11 @@ def test_killed_at_any_moment_a_rerun_ends_in_the_same_bytes(tmp_path):
 
 
 def test_phantoms_do_not_depend_on_workers(tmp_path):
-    params = Fetch(phantoms=PhantomCounts(train=2, val=1, test=1, size=96))
+    params = settings(Fetch, phantoms=settings(PhantomCounts, train=2, val=1, test=1, size=96))
     write_snapshot(tmp_path / "s.json", Snapshot(kind="phantoms"))
     for workers in (1, 2):
         fetch(
-            Base(workers=workers),
+            settings(Base, workers=workers),
             params,
             snapshot=tmp_path / "s.json",
             out=tmp_path / f"raw{workers}",

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
 from typer.testing import CliRunner
 
 from sim4seg.cli import app
+from tests.settings import params
 
 DVC = (sys.executable, "-m", "dvc")
 GRAPH = """stages:
@@ -46,7 +48,7 @@ GRAPH = """stages:
     deps: [stage.py, models/sim4seg, reports/metrics.json]
     outs: [reports/register.json: {cache: false}]
 """
-PARAMS = "base: {seed: 17}\nfetch: {source: local, root: raw}\ntrain: {epochs: 1.0, bf16: 'off'}\n"
+PARAMS = params(fetch={"source": "local", "root": "raw"}, train={"epochs": 1.0, "bf16": "off"})
 IGNORED = """/data/
 /models/
 /work/
@@ -76,8 +78,8 @@ def fetch():
     from sim4seg.config.base import Base
     from sim4seg.config.fetch import Fetch
     from sim4seg.data.fetch import fetch
-    given = Fetch(**params["fetch"])
-    fetch(Base(), given, snapshot=Path("source.snapshot.json"), out=Path("data/raw"), work=Path("work"))
+    given = Base(**params["base"]), Fetch(**params["fetch"])
+    fetch(*given, snapshot=Path("source.snapshot.json"), out=Path("data/raw"), work=Path("work"))
 
 def ingest():
     files = sorted(p for p in Path("data/raw").rglob("*") if p.is_file())
@@ -115,7 +117,7 @@ def evaluate():
 def register():
     from sim4seg.config.register import Register
     from sim4seg.registry import register_model
-    register_model(Register(), model_dir=Path("models/sim4seg"), out=Path("reports/register.json"))
+    register_model(Register(**params["register"]), model_dir=Path("models/sim4seg"), out=Path("reports/register.json"))
 
 globals()[sys.argv[1]]()
 '''
@@ -137,7 +139,7 @@ class SmallProject:
         (folder / "source.snapshot.json").write_text(json.dumps({"kind": "local", "objects": entries}))
         for name, text in {
             "dvc.yaml": GRAPH,
-            "params.yaml": PARAMS,
+            "params.yaml": yaml.safe_dump(PARAMS.model_dump(mode="json", by_alias=True), sort_keys=False),
             "stage.py": STAGES,
             "code/model.py": "# code\n",
             ".gitignore": IGNORED,

@@ -2,9 +2,10 @@
 
 import pytest
 
-from sim4seg.config.train import LossWeights, Region
+from sim4seg.config.train import Region
 from sim4seg.model.presets import build
 from sim4seg.model.tokenizer import load_tokenizer, train_tokenizer
+from tests.settings import plain_loss, settings
 
 QUESTION = "Where is the lesion in this image, and what is the diagnosis?"
 ANSWER = "Sure, it is [SEG]. Firstly, the modality of the image is ultrasound. Finally, the diagnosis is: benign"
@@ -19,5 +20,5 @@ def tokenizer(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def built(tokenizer):
-    model, processor = build("tiny", tokenizer, Region(), LossWeights(), seed=3)
+    model, processor = build("tiny", tokenizer, settings(Region), plain_loss(), seed=3)
     return model.eval(), processor

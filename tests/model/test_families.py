@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import CLIPImageProcessor, LlavaConfig, LlavaNextConfig, PixtralVisionConfig
 
-from sim4seg.config.train import LossWeights, Region
+from sim4seg.config.train import Region
 from sim4seg.errors import ModelError
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model import load, rvls2m
@@ -15,6 +15,7 @@ from sim4seg.model.presets import build
 from sim4seg.model.processing import Sim4SegProcessor
 from sim4seg.training.lora import add_lora
 from tests.model.conftest import ANSWER, QUESTION
+from tests.settings import plain_loss, settings
 
 PAPER = {"region": 0.0, "iou": 0.0, "align": 0.0, "attend": 0.0, "conclusion": 1.0}
 SMALL = ["paper-small", "llava-1.5-small", "medsam-small", "qwen2.5-vl-small"]
@@ -89,7 +90,7 @@ def test_grids_that_differ_are_resampled_each_as_if_alone():
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_instance_learns_and_only_its_trainable_set_moves(tokenizer, name):
-    model, processor = build(name, tokenizer, Region(), LossWeights(**PAPER), seed=0)
+    model, processor = build(name, tokenizer, settings(Region), plain_loss(**PAPER), seed=0)
     add_lora(model)
     rng = np.random.default_rng(1)
     sizes = [(70, 50), (40, 90)]
@@ -122,7 +123,7 @@ def test_a_small_instance_learns_and_only_its_trainable_set_moves(tokenizer, nam
 @pytest.mark.parametrize("name", SMALL)
 def test_extreme_images_get_answers_saved_and_loaded(tokenizer, tmp_path, name):
     """1 x 1 and 20,000 x 50: through processor, forward and generation; loaded again, the same masks."""
-    model, processor = build(name, tokenizer, Region(), LossWeights(**PAPER), seed=0)
+    model, processor = build(name, tokenizer, settings(Region), plain_loss(**PAPER), seed=0)
     sizes = [(1, 1), (20_000, 50), (50, 20_000), (64, 64)]
     images = [np.full(size, 90, np.uint8) for size in sizes]
     visual = processor.image_inputs(images)
@@ -146,7 +147,7 @@ def test_extreme_images_get_answers_saved_and_loaded(tokenizer, tmp_path, name):
 
 
 def test_a_batch_without_seg_or_with_two_images_is_refused(tokenizer):
-    model, processor = build("qwen2.5-vl-small", tokenizer, Region(), LossWeights(**PAPER), seed=0)
+    model, processor = build("qwen2.5-vl-small", tokenizer, settings(Region), plain_loss(**PAPER), seed=0)
     visual = processor.image_inputs([np.zeros((60, 60), np.uint8)])
     with pytest.raises(ModelError, match=r"rows without \[SEG\]: \[0\]"):
         model(**visual, **processor.text_inputs([QUESTION], ["No lesion: healthy"], visual["vision_grid"]))
@@ -184,7 +185,7 @@ def test_a_tokenizer_that_splits_seg_is_refused(tokenizer, tmp_path):
 
 
 def test_the_auxiliary_losses_ask_for_what_they_need(tokenizer):
-    model, processor = build("qwen2.5-vl-small", tokenizer, Region(), LossWeights(align=1.0), seed=0)
+    model, processor = build("qwen2.5-vl-small", tokenizer, settings(Region), plain_loss(align=1.0), seed=0)
     for sizes, message in (([(60, 60)] * 2, "cannot be had"), ([(60, 60), (30, 90)], "same token grid")):
         visual = processor.image_inputs([np.zeros(s, np.uint8) for s in sizes])
         text = processor.text_inputs([QUESTION] * 2, [ANSWER] * 2, visual["vision_grid"])

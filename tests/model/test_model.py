@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sim4seg.config.train import LossWeights, Region
+from sim4seg.config.train import Region
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.inference.tts import answer_batch, choose
 from sim4seg.model import load
@@ -12,6 +12,7 @@ from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets import build
 from sim4seg.training.lora import add_lora, fold_adapters_in
 from tests.model.conftest import ANSWER, QUESTION
+from tests.settings import plain_loss, settings
 
 SIZES = [(64, 64), (40, 120), (200, 31), (1, 1), (20, 2000)]
 
@@ -68,7 +69,7 @@ def test_a_batch_answers_as_its_images_do_alone(built):
 
 
 def test_every_part_learns_and_similarity_gets_a_gradient_through_the_binary_mask(tokenizer):
-    model, processor = build("tiny", tokenizer, Region(), LossWeights(region=0, iou=1), seed=0)
+    model, processor = build("tiny", tokenizer, settings(Region), plain_loss(region=0, iou=1), seed=0)
     data = batch(processor, [(64, 64), (64, 80)])
     # The language model's layers start by adding nothing, so that a first step has to open them.
     model(**data).loss.backward()
@@ -96,7 +97,7 @@ def test_every_part_learns_and_similarity_gets_a_gradient_through_the_binary_mas
 
 
 def test_the_language_model_starts_as_the_identity(tokenizer):
-    model, processor = build("tiny", tokenizer, Region(), LossWeights(), seed=0)
+    model, processor = build("tiny", tokenizer, settings(Region), plain_loss(), seed=0)
     language = model.lvlm.model.language_model
     ids = processor.text_inputs(["Where?"])["input_ids"]
     with torch.no_grad():
@@ -105,7 +106,7 @@ def test_the_language_model_starts_as_the_identity(tokenizer):
 
 
 def test_without_that_the_first_layer_drowns_the_words(tokenizer):
-    config = build("tiny", tokenizer, Region(), LossWeights(), seed=0)[0].config
+    config = build("tiny", tokenizer, settings(Region), plain_loss(), seed=0)[0].config
     torch.manual_seed(0)
     language = Sim4SegForConditionalGeneration(config).lvlm.model.language_model
     ids = torch.arange(len(tokenizer))[None]
@@ -118,7 +119,7 @@ def test_without_that_the_first_layer_drowns_the_words(tokenizer):
 def test_an_auxiliary_loss_is_there_when_asked_for(tokenizer, name):
     data = None
     for weight in (0.0, 2.0):
-        model, processor = build("tiny", tokenizer, Region(), LossWeights(**{name: weight}), seed=0)
+        model, processor = build("tiny", tokenizer, settings(Region), plain_loss(**{name: weight}), seed=0)
         data = data or batch(processor, [(64, 64), (64, 80)])
         output = model(**data)
         assert (name in output.parts) == bool(weight)
@@ -132,7 +133,7 @@ def test_an_auxiliary_loss_is_there_when_asked_for(tokenizer, name):
 
 
 def test_attention_is_learnt_with_plain_kernels_and_loaded_with_fused_ones(tokenizer, tmp_path):
-    model, processor = build("tiny", tokenizer, Region(), LossWeights(attend=1.0), seed=0)
+    model, processor = build("tiny", tokenizer, settings(Region), plain_loss(attend=1.0), seed=0)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     again, _ = load(tmp_path)
@@ -145,7 +146,7 @@ def test_attention_is_learnt_with_plain_kernels_and_loaded_with_fused_ones(token
 
 
 def test_off_switch_uses_no_mask_embedding_and_changes_the_masks(tokenizer):
-    on, processor = build("tiny", tokenizer, Region(), LossWeights(), seed=0)
+    on, processor = build("tiny", tokenizer, settings(Region), plain_loss(), seed=0)
     data = batch(processor, [(64, 64)])
     with torch.no_grad():
         first = on.eval()(**data).mask_logits
@@ -191,7 +192,7 @@ def test_tts_gives_m_by_n_candidates_of_which_the_first_is_the_single_answer(bui
 
 
 def test_lora_trains_what_the_paper_trains_and_merges_without_a_trace(tokenizer):
-    model, processor = build("tiny", tokenizer, Region(), LossWeights(), seed=0)
+    model, processor = build("tiny", tokenizer, settings(Region), plain_loss(), seed=0)
     data = batch(processor, [(64, 64)])
     names = set(model.state_dict())
     add_lora(model)
@@ -229,7 +230,7 @@ def test_errors_say_what_to_do(built, tokenizer, tmp_path):
     with pytest.raises(ModelError, match=r"model\.safetensors"):
         load(tmp_path)
     with pytest.raises(ConfigError, match="unknown preset"):
-        build("huge", tokenizer, Region(), LossWeights(), 0)
+        build("huge", tokenizer, settings(Region), plain_loss(), 0)
 
 
 def test_control_tokens_in_a_question_are_not_obeyed(built):

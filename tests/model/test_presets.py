@@ -14,12 +14,13 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from sim4seg.config.params import load_params
-from sim4seg.config.train import LossWeights, PresetName, Region, Train, Weights
+from sim4seg.config.train import PresetName, Region, Train, Weights
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.model.presets import PRESETS, build, catalogue, llava, on_meta, prepare
 from sim4seg.plan.dry_run import Lengths, make_batch, run_forward
 from sim4seg.plan.step_cost import token_grid
 from sim4seg.training.lora import add_lora
+from tests.settings import plain_loss, plain_train, settings
 
 INFRA = Path(__file__).parents[2] / "infra/train"
 FULL = {name: preset for name, preset in PRESETS.items() if name in ("paper", "llava-1.5", "medsam", "qwen2.5-vl")}
@@ -131,41 +132,41 @@ def test_nothing_of_ours_is_in_what_starts_from_weights(tokenizer):
             assert not config.vision_conv_stem
             assert config.sam["conv_stem"] == (name == "smol"), "whose SAM starts at random"
             assert config.loss == {**config.loss, "text": 1, "bce": 2, "dice": 0.5, "region": 0, "iou": 0, "align": 0}
-    model, _ = build("paper-small", tokenizer, Region(), LossWeights(), seed=0)
+    model, _ = build("paper-small", tokenizer, settings(Region), plain_loss(), seed=0)
     assert bool(model.language_model.layers[0].self_attn.o_proj.weight.any())
 
 
 def test_missing_weights_are_named_with_what_to_download(tmp_path):
     for name, part, word in (("paper", "lvlm", "LISA-7B-v1"), ("qwen2.5-vl", "lvlm", "Qwen2.5-VL-7B")):
         with pytest.raises(ConfigError, match=f"train.weights.{part} is empty(.|\n)*{word}(.|\n)*nothing is fetched"):
-            prepare(Train(preset=name), tmp_path, 0)
+            prepare(plain_train(preset=name), tmp_path, 0)
     for lvlm in ("/nowhere", "someone/no-such-model"):
         with pytest.raises(ConfigError, match="not on this machine"):
-            prepare(Train(preset="llava-1.5", weights=Weights(lvlm=lvlm)), tmp_path, 0)
+            prepare(plain_train(preset="llava-1.5", weights=settings(Weights, lvlm=lvlm)), tmp_path, 0)
     with pytest.raises(ModelError, match=r"config\.json is missing"):
-        prepare(Train(preset="llava-1.5", weights=Weights(lvlm=str(tmp_path))), tmp_path, 0)
+        prepare(plain_train(preset="llava-1.5", weights=settings(Weights, lvlm=str(tmp_path))), tmp_path, 0)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
     with pytest.raises(ConfigError, match=r"train.weights.sam is empty(.|\n)*medsam_vit_b"):
-        prepare(Train(preset="medsam", weights=Weights(lvlm=str(tmp_path))), tmp_path, 0)
+        prepare(plain_train(preset="medsam", weights=settings(Weights, lvlm=str(tmp_path))), tmp_path, 0)
     (tmp_path / "sam.pth").write_bytes(b"")
-    given = Weights(lvlm=str(tmp_path), sam=str(tmp_path / "sam.pth"), lvlm_sha256="0" * 64)
+    given = settings(Weights, lvlm=str(tmp_path), sam=str(tmp_path / "sam.pth"), lvlm_sha256="0" * 64)
     with pytest.raises(ModelError, match="the weights have the digest"):
-        prepare(Train(preset="medsam", weights=given), tmp_path, 0)
+        prepare(plain_train(preset="medsam", weights=given), tmp_path, 0)
 
 
 def test_from_scratch_but_for_sam(tokenizer, tmp_path):
     """A fresh model may start from the SAM of an earlier one; a language model would be left out without a word."""
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    earlier, _ = build("tiny", tokenizer, Region(), LossWeights(), seed=1)
+    earlier, _ = build("tiny", tokenizer, settings(Region), plain_loss(), seed=1)
     earlier.save_pretrained(tmp_path / "earlier")
-    given = Weights(sam=str(tmp_path / "earlier"))
-    model, _ = prepare(Train(weights=given), tmp_path / "tokenizer", 2)
-    fresh, _ = prepare(Train(), tmp_path / "tokenizer", 2)
+    given = settings(Weights, sam=str(tmp_path / "earlier"))
+    model, _ = prepare(plain_train(weights=given), tmp_path / "tokenizer", 2)
+    fresh, _ = prepare(plain_train(), tmp_path / "tokenizer", 2)
     for name, weight in model.state_dict().items():
         source = earlier if name.startswith("segmenter.") else fresh
         assert torch.equal(weight, source.state_dict()[name]), name
     with pytest.raises(ConfigError, match=r"weights .*nowhere' are not on this machine(.|\n)*train\.weights\.sam"):
-        prepare(Train(weights=Weights(sam="/nowhere")), tmp_path / "tokenizer", 0)
+        prepare(plain_train(weights=settings(Weights, sam="/nowhere")), tmp_path / "tokenizer", 0)
 
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if not PRESETS[name].pretrained])
@@ -175,28 +176,32 @@ def test_from_scratch_but_for_sam(tokenizer, tmp_path):
 def test_what_a_model_from_scratch_would_pass_over_is_refused(preset, name, value, tmp_path):
     message = rf"'{preset}' trains its language model from scratch, and train\.weights\.{name} is '{value}'"
     with pytest.raises(ConfigError, match=message):
-        prepare(Train(preset=preset, weights=Weights(**{name: value})), tmp_path, 0)
+        prepare(plain_train(preset=preset, weights=settings(Weights, **{name: value})), tmp_path, 0)
 
 
 @pytest.mark.parametrize("preset", ["tiny", "paper"])
 def test_a_digest_or_a_revision_of_nothing_is_refused(preset, tmp_path):
     with pytest.raises(ConfigError, match=r"no train\.weights\.sam that this digest(.|\n)*train\.weights\.sam_sha256"):
-        prepare(Train(preset=preset, weights=Weights(sam_sha256="0" * 64)), tmp_path, 0)
+        prepare(plain_train(preset=preset, weights=settings(Weights, sam_sha256="0" * 64)), tmp_path, 0)
     with pytest.raises(ConfigError, match=r"train\.weights\.lvlm is a folder(.|\n)*train\.weights\.lvlm_revision"):
-        prepare(Train(preset="paper", weights=Weights(lvlm=str(tmp_path), lvlm_revision="main")), tmp_path, 0)
+        prepare(
+            plain_train(preset="paper", weights=settings(Weights, lvlm=str(tmp_path), lvlm_revision="main")),
+            tmp_path,
+            0,
+        )
 
 
 def test_weights_of_another_build_are_refused(tokenizer, tmp_path):
-    model, processor = build("qwen2.5-vl-small", tokenizer, Region(), LossWeights(), seed=0)
+    model, processor = build("qwen2.5-vl-small", tokenizer, settings(Region), plain_loss(), seed=0)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="LVLM is qwen2_5_vl, not llava"):
-        prepare(Train(preset="paper", weights=Weights(lvlm=str(tmp_path))), tmp_path, 0)
+        prepare(plain_train(preset="paper", weights=settings(Weights, lvlm=str(tmp_path))), tmp_path, 0)
 
 
 def publish(name, tokenizer, folder, monkeypatch):
     """A small preset's LVLM as published, without ``[SEG]``, and parameters with a sibling that asks for weights."""
-    model, _ = build(name, tokenizer, Region(), LossWeights(), seed=4)
+    model, _ = build(name, tokenizer, settings(Region), plain_loss(), seed=4)
     model.lvlm.save_pretrained(folder)
     plain = json.loads(tokenizer.backend_tokenizer.to_str())
     plain["added_tokens"] = [t for t in plain["added_tokens"] if t["content"] != "[SEG]"]
@@ -207,7 +212,7 @@ def publish(name, tokenizer, folder, monkeypatch):
     config["extra_special_tokens"] = config["additional_special_tokens"] = ["<image>"]
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     monkeypatch.setitem(catalogue.PRESETS, "given", replace(PRESETS[name], lvlm="a small LVLM"))
-    return model, Train(weights=Weights(lvlm=str(folder))).model_copy(update={"preset": "given"})
+    return model, plain_train(weights=settings(Weights, lvlm=str(folder))).model_copy(update={"preset": "given"})
 
 
 WITH_LVLM = ["llava-1.5-small", "qwen2.5-vl-small", "smol-small"]
@@ -296,7 +301,7 @@ def test_the_papers_settings_are_a_parameter_file():
     # Two samples and ten passes a GPU, 1000 steps an epoch: here on one, as params/8gpu.yaml is on eight.
     assert (train.batch_size, train.accumulation) == (2, 10)
     assert (train.steps_per_epoch, train.epochs, train.weight_decay) == (1000, 4, 0)
-    eight = Train.model_validate(yaml.safe_load((INFRA / "params/8gpu.yaml").read_text())["train"])
+    eight = settings(Train, **yaml.safe_load((INFRA / "params/8gpu.yaml").read_text())["train"])
     alike = (
         "steps_per_epoch",
         "epochs",
@@ -309,7 +314,7 @@ def test_the_papers_settings_are_a_parameter_file():
     )
     assert eight.accumulation == 8 * train.accumulation
     assert [getattr(eight, name) for name in alike] == [getattr(train, name) for name in alike]
-    assert train.loss == LossWeights(text=1, bce=2, dice=0.5, region=0, iou=0, align=0, attend=0, conclusion=1)
+    assert train.loss == plain_loss(text=1, bce=2, dice=0.5, region=0, iou=0, align=0, attend=0, conclusion=1)
     assert (train.region.grid, train.region.top_n, train.word_dropout, train.bf16) == (16, 36, 0, "on")
 
 

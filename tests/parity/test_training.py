@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim4seg.config.train import LossWeights
 from sim4seg.evaluation.metrics import cumulative_iou, generalised_iou, overlap
 from sim4seg.model.losses import bce_loss, dice_loss
 from tests.model.conftest import ANSWER, QUESTION
 from tests.parity import formulas
+from tests.settings import plain_loss
 
 SIZES = [(48, 48), (90, 30), (12, 200)]
 """Square, portrait, panoramic."""
@@ -20,7 +20,7 @@ SIZES = [(48, 48), (90, 30), (12, 200)]
 def scored(built):
     """A teacher-forced batch with the paper's losses only, scored; the masks are a square, a line, and nothing."""
     model, processor = built
-    before, weights = model.config.loss, LossWeights(text=1, bce=2, dice=0.5, conclusion=1)
+    before, weights = model.config.loss, plain_loss(text=1, bce=2, dice=0.5, conclusion=1)
     model.config.loss = {**weights.model_dump(), "region": 0.0, "iou": 0.0, "align": 0.0, "attend": 0.0}
     rng = np.random.default_rng(2)
     masks = [np.zeros(size, bool) for size in SIZES]

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from flows.dvc_runner import DVC
+from sim4seg.config.overlay import laid_over
 from sim4seg.lineage.dvc_graph import read_graph
 
 ROOT = Path(__file__).parents[2]
@@ -26,14 +27,6 @@ SMALL: dict[str, Any] = {
     "train": {"epochs": 1.0, "batch_size": 8, "checkpoints": 2, "threads": 1, "bf16": "off"},
     "evaluate": {"batch_size": 8, "max_new_tokens": 16, "threads": 1},
 }
-
-
-def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``values`` with ``changes`` laid over it, level by level."""
-    mixed = dict(values)
-    for name, value in changes.items():
-        mixed[name] = merge(mixed[name], value) if isinstance(value, dict) and name in mixed else value
-    return mixed
 
 
 class Project:
@@ -52,7 +45,7 @@ class Project:
         for name in ("config", ".gitignore"):
             shutil.copyfile(ROOT / ".dvc" / name, folder / ".dvc" / name)
         file = folder / "params.yaml"
-        file.write_text(yaml.safe_dump(merge(yaml.safe_load(file.read_text()), SMALL), sort_keys=False))
+        file.write_text(yaml.safe_dump(laid_over(yaml.safe_load(file.read_text()), SMALL), sort_keys=False))
         self.run("git", "init", "-q")
         self.run("git", "add", "-A")
         self.run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "start")

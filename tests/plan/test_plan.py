@@ -8,7 +8,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from sim4seg.config.train import LossWeights, Region
+from sim4seg.config.train import Region
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model.presets import build, on_meta
 from sim4seg.model.presets.preset import TokenVocabulary
@@ -18,8 +18,9 @@ from sim4seg.plan.evaluation_memory import evaluation_bytes
 from sim4seg.plan.step_cost import cost_of
 from sim4seg.training.lora import add_lora
 from tests.model.conftest import QUESTION
+from tests.settings import plain_loss, settings
 
-PAPER = LossWeights(region=0, iou=0, align=0, attend=0, conclusion=1)
+PAPER = plain_loss(region=0, iou=0, align=0, attend=0, conclusion=1)
 GRIDS = {"paper-small": (4, 4), "qwen2.5-vl-small": (3, 5)}
 HELD = {"float32": (torch.float32, False), "autocast": (torch.float32, True), "bfloat16": (torch.bfloat16, True)}
 """What frozen weights are held in, and whether autocast to bfloat16 is on."""
@@ -27,7 +28,7 @@ HELD = {"float32": (torch.float32, False), "autocast": (torch.float32, True), "b
 
 def both(name, tokenizer, frozen=torch.float32):
     """The same model with weights and without, and the lengths of its samples."""
-    real, processor = build(name, tokenizer, Region(), PAPER, seed=0)
+    real, processor = build(name, tokenizer, settings(Region), PAPER, seed=0)
     words = TokenVocabulary.of(tokenizer, processor.frames.image_token)
     counted = on_meta(name, words)
     counted.config.loss = real.config.loss
@@ -120,7 +121,7 @@ def test_checkpointing_leaves_no_trace_in_the_next_step(tokenizer):
 
 
 def test_the_cache_is_as_large_as_the_real_one(tokenizer):
-    model, _ = build("qwen2.5-vl-small", tokenizer, Region(), PAPER, seed=0)
+    model, _ = build("qwen2.5-vl-small", tokenizer, settings(Region), PAPER, seed=0)
     with torch.no_grad():
         cache = model.language_model(input_ids=torch.ones(1, 30, dtype=torch.long), use_cache=True).past_key_values
     real = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
@@ -130,7 +131,7 @@ def test_the_cache_is_as_large_as_the_real_one(tokenizer):
 @pytest.mark.parametrize(("name", "answer"), [("paper-small", 20), ("paper-small", 200), ("qwen2.5-vl-small", 20)])
 def test_an_evaluated_batch_takes_what_a_real_one_does(name, answer, tokenizer):
     images = [np.random.default_rng(each).integers(0, 255, (56, 56, 3), dtype=np.uint8) for each in range(8)]
-    model, processor = build(name, tokenizer, Region(), PAPER, seed=0)
+    model, processor = build(name, tokenizer, settings(Region), PAPER, seed=0)
     grid = processor.image_inputs(images)["vision_grid"]
     prompt = processor.text_inputs([QUESTION] * 8, grid=grid)["input_ids"].shape[1]
     rows, columns = grid[0].tolist()

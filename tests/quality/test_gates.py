@@ -14,6 +14,7 @@ from sim4seg.errors import DataError, GateRefused
 from sim4seg.quality.cot_suite import cot_suite
 from sim4seg.quality.data_suite import TEXT_COLUMNS, data_suite
 from sim4seg.quality.gate import GatePaths, run_gate
+from tests.settings import settings
 
 LABELS = ("benign", "malignant")
 
@@ -142,7 +143,10 @@ def test_a_good_manifest_passes_both_gates_without_the_network(tmp_path, monkeyp
         raise AssertionError("a gate tried to reach the network")
 
     monkeypatch.setattr(socket.socket, "connect", blocked)
-    for name, suite, limits in (("gate_data", data_suite, GateData()), ("gate_cot", cot_suite, GateCot())):
+    for name, suite, limits in (
+        ("gate_data", data_suite, settings(GateData)),
+        ("gate_cot", cot_suite, settings(GateCot)),
+    ):
         paths = run(tmp_path, good(), name, suite, limits, folder=name)
         assert json.loads(paths.report.read_text())["success"] is True
         page = (paths.docs / "index.html").read_text()
@@ -152,7 +156,7 @@ def test_a_good_manifest_passes_both_gates_without_the_network(tmp_path, monkeyp
 
 @pytest.mark.parametrize(("name", "change", "limits"), DATA_REFUSALS)
 def test_gate_data_refuses(tmp_path, name, change, limits):
-    failed, message = refused(tmp_path, change(good()), "gate_data", data_suite, GateData(**limits))
+    failed, message = refused(tmp_path, change(good()), "gate_data", data_suite, settings(GateData, **limits))
     assert name in failed, failed
     assert name in message
     if failed[name]["unexpected_count"] and name not in {"dataset is there", "key is there"}:
@@ -162,7 +166,7 @@ def test_gate_data_refuses(tmp_path, name, change, limits):
 
 @pytest.mark.parametrize(("name", "text"), COT_REFUSALS)
 def test_gate_cot_refuses(tmp_path, name, text):
-    failed, message = refused(tmp_path, set_cell("cot", text)(good()), "gate_cot", cot_suite, GateCot())
+    failed, message = refused(tmp_path, set_cell("cot", text)(good()), "gate_cot", cot_suite, settings(GateCot))
     assert name in failed, failed
     assert failed[name]["rows"] == ["busi:case 3"]
     assert "busi:case 3" in message
@@ -177,21 +181,23 @@ def test_gate_cot_refuses(tmp_path, name, text):
     ],
 )
 def test_gate_cot_refuses_on_provenance(tmp_path, name, column, value):
-    failed, _ = refused(tmp_path, set_cell(column, value)(good()), "gate_cot", cot_suite, GateCot())
+    failed, _ = refused(tmp_path, set_cell(column, value)(good()), "gate_cot", cot_suite, settings(GateCot))
     assert set(failed) == {name}
 
 
 def test_every_expectation_has_a_refusal():
     tested = {name for name, *_ in DATA_REFUSALS}
-    assert {check.name for check in data_suite(good(), GateData())[1]} == tested
+    assert {check.name for check in data_suite(good(), settings(GateData))[1]} == tested
     tested = {name for name, _ in COT_REFUSALS} | {"provider is named", "attempts are counted"}
-    assert {check.name for check in cot_suite(good(), GateCot())[1]} == tested | {"share rejected by the critic"}
+    assert {check.name for check in cot_suite(good(), settings(GateCot))[1]} == tested | {
+        "share rejected by the critic"
+    }
 
 
 def test_the_ticket_does_not_know_the_thresholds_and_reports_are_reproducible(tmp_path):
-    first = run(tmp_path, good(), "gate_data", data_suite, GateData(), "a")
-    second = run(tmp_path, good(), "gate_data", data_suite, GateData(), "b")
-    third = run(tmp_path, good(), "gate_data", data_suite, GateData(min_rows=5), "c")
+    first = run(tmp_path, good(), "gate_data", data_suite, settings(GateData), "a")
+    second = run(tmp_path, good(), "gate_data", data_suite, settings(GateData), "b")
+    third = run(tmp_path, good(), "gate_data", data_suite, settings(GateData, min_rows=5), "c")
     assert first.ticket.read_bytes() == third.ticket.read_bytes()
     assert first.report.read_bytes() == second.report.read_bytes() != third.report.read_bytes()
     assert (first.docs / "index.html").read_bytes() == (second.docs / "index.html").read_bytes()
@@ -201,4 +207,4 @@ def test_a_manifest_without_a_column_is_named(tmp_path):
     good().drop(columns="group").to_parquet(tmp_path / "m.parquet")
     paths = GatePaths(tmp_path / "m.parquet", tmp_path / "r.json", tmp_path / "docs", tmp_path / "t.json")
     with pytest.raises(DataError, match="lacks columns: group"):
-        run_gate("gate_data", data_suite, GateData(), paths)
+        run_gate("gate_data", data_suite, settings(GateData), paths)

@@ -6,8 +6,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from sim4seg.config.train import LossWeights, Region
+from sim4seg.config.train import Region
 from sim4seg.offline import silence
+from tests.settings import plain_loss, settings
 
 silence()
 
@@ -20,7 +21,7 @@ def model_source(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("model")
     train_tokenizer(["Where is the lesion? Sure, it is [SEG]. The diagnosis is: benign"], 320, folder / "tokenizer")
-    model, processor = build("tiny", load_tokenizer(folder / "tokenizer"), Region(), LossWeights(), seed=3)
+    model, processor = build("tiny", load_tokenizer(folder / "tokenizer"), settings(Region), plain_loss(), seed=3)
     model.save_pretrained(folder / "sim4seg")
     processor.save_pretrained(folder / "sim4seg")
     return folder / "sim4seg"

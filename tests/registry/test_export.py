@@ -15,6 +15,7 @@ from sim4seg.errors import RegistryError, Unreachable
 from sim4seg.registry import history, promote, resolve, rollback
 from tests.data.test_s3 import server, store  # noqa: F401
 from tests.ports import free_port
+from tests.settings import settings
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +25,7 @@ from pathlib import Path
 from sim4seg.config.register import Register
 from sim4seg.registry import promote
 from sim4seg.storage import bundle
+from tests.settings import settings
 
 step, count = sys.argv[3], int(sys.argv[4])
 real, calls = getattr(bundle, step), []
@@ -35,7 +37,7 @@ def dying(*arguments):
     return real(*arguments)
 
 setattr(bundle, step, dying)
-promote(Register(export=sys.argv[2]), 2, Path(sys.argv[1]))
+promote(settings(Register, export=sys.argv[2]), 2, Path(sys.argv[1]))
 """
 
 
@@ -44,7 +46,7 @@ def keys(store):  # noqa: F811
 
 
 def test_killed_before_the_switch_the_old_one_stands(workspace, store):  # noqa: F811
-    params = Register(export=f"s3://{store.bucket}/site")
+    params = settings(Register, export=f"s3://{store.bucket}/site")
     champion = f"{params.export}/champion"
     workspace.add(params)
     assert promote(params, workspace=workspace.root).message.endswith(f"exported to {champion}/current.json")
@@ -68,7 +70,7 @@ def test_killed_before_the_switch_the_old_one_stands(workspace, store):  # noqa:
 
 
 def test_what_is_wrong_with_a_bucket_is_told(workspace, store, monkeypatch):  # noqa: F811
-    params = Register(export=f"s3://{store.bucket}/a")
+    params = settings(Register, export=f"s3://{store.bucket}/a")
     monkeypatch.setenv("SIM4SEG_EXPORT", f"s3://{store.bucket}/b")
     workspace.add(params)
     promote(params, workspace=workspace.root)

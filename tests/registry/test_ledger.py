@@ -13,10 +13,11 @@ from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError
 from sim4seg.registry import decline, history, promote, resolve, rollback
 from sim4seg.registry.store import Store
+from tests.settings import settings
 
 pytestmark = pytest.mark.slow
 
-PARAMS = Register()
+PARAMS = settings(Register)
 LOG = "registry/promotions.jsonl"
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +29,7 @@ from sim4seg.config.register import Register
 from sim4seg.registry import promotion_log
 from sim4seg.registry import promote
 from sim4seg.registry.store import Store
+from tests.settings import settings
 
 def die(owner, name, after):
     work = getattr(owner, name)
@@ -42,7 +44,7 @@ root = Path(sys.argv[1])
 def child(step, after):
     if step != "none":
         die(promotion_log if step == "append" else Store, step, after)
-    (root / f"said-{os.getpid()}").write_text(promote(Register(), 2, root).message)
+    (root / f"said-{os.getpid()}").write_text(promote(settings(Register), 2, root).message)
     os._exit(0)
 
 for line in sys.stdin:

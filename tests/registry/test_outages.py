@@ -8,6 +8,7 @@ from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError, Unreachable
 from sim4seg.registry import promote, resolve
 from tests.ports import free_port
+from tests.settings import settings
 from tests.storage.test_outages import answering  # noqa: F401
 
 
@@ -33,7 +34,7 @@ def test_what_a_server_answers(answering, monkeypatch, tmp_path, status, body, k
         resolve("models:/sim4seg@champion", tmp_path)
     assert caught.value.exit_code == (75 if kind is Unreachable else 1)
     with pytest.raises(kind):
-        promote(Register(), 1, tmp_path)
+        promote(settings(Register), 1, tmp_path)
 
 
 def test_a_closed_port(monkeypatch, tmp_path):

@@ -19,8 +19,9 @@ from sim4seg.errors import RegistryError
 from sim4seg.registry import history, promote, register_model, resolve, rollback
 from sim4seg.registry.store import Store
 from sim4seg.registry.tags import IDENTITY
+from tests.settings import settings
 
-PARAMS = Register()
+PARAMS = settings(Register)
 UNREAD = ["reports/cases.parquet", "data/manifest_cot.parquet"]
 
 
@@ -144,7 +145,7 @@ def test_first_champion_then_a_better_one_then_back(workspace):
 def test_every_failed_rule_is_listed_by_how_much(workspace):
     workspace.write("reports/gate_cot.json", {"success": False})
     add(workspace, giou=0.2, acc=0.3)
-    params = Register(floors=Floors(giou=0.5, ciou=0.7))
+    params = settings(Register, floors=settings(Floors, giou=0.5, ciou=0.7))
     with pytest.raises(RegistryError) as caught:
         promote(params, workspace=workspace.root)
     text = str(caught.value)

@@ -14,10 +14,11 @@ from sim4seg.digest import digest_directory
 from sim4seg.errors import NotPromoted
 from sim4seg.registry import assess, decision, history, promote, resolve, rollback
 from tests.ports import free_port
+from tests.settings import settings
 
 pytestmark = pytest.mark.slow
 
-PARAMS = Register()
+PARAMS = settings(Register)
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ from sim4seg.registry import (
     versions_of_snapshot,
 )
 from sim4seg.registry.store import Store
+from tests.settings import settings
 
-PARAMS = Register()
+PARAMS = settings(Register)
 
 
 def test_the_whole_interval_must_lie_above_the_margin(workspace):
@@ -45,7 +46,7 @@ def test_the_whole_interval_must_lie_above_the_margin(workspace):
     assert decision(PARAMS, 2, workspace.root).startswith("refused: mean Acc 0.6600")
     assert "| Acc | 70.00 | 66.00 | -4.00 |" in found.markdown() and "does not meet the rules" in found.markdown()
     # The same figures meet a wider margin, and the report that was kept says what assess said.
-    assert promote(Register(margin=0.1), workspace=workspace.root, who="Ada", why="agreed").version == "2"
+    assert promote(settings(Register, margin=0.1), workspace=workspace.root, who="Ada", why="agreed").version == "2"
     assert history(workspace.root)[-1].who == "Ada" and history(workspace.root)[-1].why.startswith("agreed; ")
     store = Store("sim4seg", workspace.root)
     kept = json.loads(store.artifact(store.version(2), "assessment/comparison.json").read_text())
@@ -57,14 +58,14 @@ def test_no_subgroup_may_be_much_worse(workspace):
     promote(PARAMS, workspace=workspace.root)
     workspace.add(PARAMS, giou=0.9, group="isic")  # better in the mean, blind to half of one dataset
     with pytest.raises(NotPromoted) as caught:
-        promote(Register(subgroup_margin=0.1), workspace=workspace.root)
+        promote(settings(Register, subgroup_margin=0.1), workspace=workspace.root)
     lines = [line for line in str(caught.value).splitlines() if line.startswith("  - ")]
     assert [line.split(": gIoU")[0] for line in lines] == [
         "  - dataset isic (100 cases)",
         "  - modality dermoscopy (100 cases)",
     ]
     assert "gIoU 0.4500 is 0.1500 below the champion's 0.6000; the subgroup margin is 0.1000" in lines[0]
-    small = assess(Register(subgroup_margin=0.1, subgroup_min=101), workspace=workspace.root)
+    small = assess(settings(Register, subgroup_margin=0.1, subgroup_min=101), workspace=workspace.root)
     assert not small.failed and "4 of 7 subgroups have fewer than 101 cases" in small.remarks[-1]
     assert "no, under 101" in small.markdown()
 
@@ -86,7 +87,7 @@ def test_evidence_must_be_whole(workspace):
     (metrics.parent / "dvc.lock").unlink()
     assert "dvc.lock is missing" in "".join(assess(PARAMS, workspace=workspace.root).failed)
     (metrics.parent / "dvc.lock").write_text("schema: '2.0'\n")
-    strict = assess(Register(require_clean_commit=True), workspace=workspace.root)
+    strict = assess(settings(Register, require_clean_commit=True), workspace=workspace.root)
     assert strict.failed == ("register.require_clean_commit: it was made outside git",)
     assert "made outside git" in assess(PARAMS, workspace=workspace.root).remarks
 
@@ -98,7 +99,7 @@ def test_what_failed_is_refused_even_if_it_would_pass_now(workspace):
     workspace.add(PARAMS, giou=0.5)
     workspace.add(PARAMS, giou=0.4)
     found = assess(PARAMS, 2, workspace.root)
-    promote(Register(margin=0.5, subgroup_margin=0.5), 3, workspace.root)
+    promote(settings(Register, margin=0.5, subgroup_margin=0.5), 3, workspace.root)
     assert not assess(PARAMS, 2, workspace.root).failed, "against the champion of now it would pass"
     with pytest.raises(NotPromoted, match="mean gIoU 0.5000 against the champion's 0.6000"):
         refuse(PARAMS, found, workspace.root)
@@ -108,7 +109,7 @@ def test_what_failed_is_refused_even_if_it_would_pass_now(workspace):
     assert kept == found.as_json()
     assert [entry.version for entry in history(workspace.root, PARAMS)] == ["1", "3"]
     # The champion keeps its record, and is not refused.
-    wanting = assess(Register(floors={"giou": 0.9}), 3, workspace.root)
+    wanting = assess(settings(Register, floors={"giou": 0.9}), 3, workspace.root)
     assert wanting.failed and "is the champion already" in refuse(PARAMS, wanting, workspace.root).message
     assert decision(PARAMS, 3, workspace.root).startswith("promoted by")
 
@@ -170,7 +171,7 @@ def real_data(workspace, ids, scorer_now):
 
 def test_a_champion_scored_otherwise_answers_anew(workspace):
     """Its weights answer the candidate's test split, without the cases it was trained on; the data must be there."""
-    evaluate = Evaluate(max_new_tokens=12, batch_size=4)
+    evaluate = settings(Evaluate, max_new_tokens=12, batch_size=4)
     workspace.write("params.yaml", "evaluate: {max_new_tokens: 12, batch_size: 4}\n")
     workspace.add(PARAMS, n=8)  # its splits name t0 to t4 as trained on
     promote(PARAMS, workspace=workspace.root)

@@ -17,9 +17,11 @@ import yaml
 from infra.identities import ADMIN
 from infra.local.stack import Stack
 from infra.local.web import request
+from sim4seg.config.overlay import laid_over
 from sim4seg.git import git
-from tests.pipeline.project import SMALL, Project, merge
+from tests.pipeline.project import SMALL, Project
 from tests.ports import PORTS
+from tests.settings import settings
 
 REAL = "SIM4SEG_REAL_IMAGES"
 """Folder with real sub-datasets in their original layouts; phantoms stand in for them where it is not set."""
@@ -54,7 +56,9 @@ def _paint(root: Path) -> None:
     from sim4seg.config.fetch import PhantomCounts
     from sim4seg.data.sources.phantoms import PhantomSource
 
-    source = PhantomSource(Base(seed=17, workers=1), PhantomCounts(train=24, val=4, test=8, size=96))
+    source = PhantomSource(
+        settings(Base, seed=17, workers=1), settings(PhantomCounts, train=24, val=4, test=8, size=96)
+    )
     everything = root.with_name("painted")
     everything.mkdir(parents=True)
     source.fetch(source.take_snapshot(), everything)
@@ -74,12 +78,12 @@ class Team:
         self.project = Project(folder / "project")
         self.workspace = self.project.folder
         self.stack = Stack(folder / "stack", workspace=self.workspace, ports=PORTS)
-        self._configure(merge(SETTINGS, dict(changes or {})))
+        self._configure(laid_over(SETTINGS, dict(changes or {})))
         self._uploaded = 0
 
-    def _configure(self, settings: dict[str, Any]) -> None:
+    def _configure(self, changes: dict[str, Any]) -> None:
         file = self.workspace / "params.yaml"
-        values = merge(merge(yaml.safe_load(file.read_text()), SMALL), settings)
+        values = laid_over(laid_over(yaml.safe_load(file.read_text()), SMALL), changes)
         file.write_text(yaml.safe_dump(values, sort_keys=False))
         remote = self.folder / "remote.git"
         subprocess.run(["git", "init", "-q", "--bare", str(remote)], check=True)

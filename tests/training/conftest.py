@@ -7,6 +7,7 @@ from sim4seg.cot.generate import generate_cot
 from tests.data.pictures import generic
 from tests.ingest.test_ingest import run
 from tests.model.conftest import tokenizer  # noqa: F401
+from tests.settings import settings
 
 
 @pytest.fixture(scope="session")
@@ -15,5 +16,5 @@ def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     generic(root / "raw")
     where = run(root)
-    generate_cot(5, GenerateCot(), where.manifest, where.shards, root / "cot.parquet", root / "cot.json")
+    generate_cot(5, settings(GenerateCot), where.manifest, where.shards, root / "cot.parquet", root / "cot.json")
     return root

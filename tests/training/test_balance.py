@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim4seg.config.balance import Balance
-from sim4seg.config.train import Train
 from sim4seg.data.manifest import read_manifest
 from sim4seg.training.balance import Cell, cell_shares
 from sim4seg.training.dataset import SplitDataset
 from sim4seg.training.sample_order import ProcessBatches, SampleOrder, Share
 from sim4seg.training.train import _order
+from tests.settings import plain_train, settings
 
 BUSI = {("benign", False): 437, ("malignant", False): 210, ("normal", True): 133}
 BONES = {("fractured", False): 40, ("non-fractured", True): 360}
@@ -41,9 +41,9 @@ def drawn(cells: list[Cell], params: Balance, epochs: int = 1, steps: int = 0) -
 
 def test_diagnoses_are_drawn_equally_often():
     cells = listed(BUSI)
-    seen = Counter(cells[row].label for row in drawn(cells, Balance(labels=1))[0])
+    seen = Counter(cells[row].label for row in drawn(cells, settings(Balance, labels=1))[0])
     assert seen == {"benign": 260, "malignant": 260, "normal": 260}
-    half = cell_shares(cells, Balance(labels=0.5))
+    half = cell_shares(cells, settings(Balance, labels=0.5))
     roots = {label: count**0.5 for (label, _), count in BUSI.items()}
     assert {cell.label: share for cell, share in half.items()} == pytest.approx(
         {label: root / sum(roots.values()) for label, root in roots.items()}
@@ -52,7 +52,7 @@ def test_diagnoses_are_drawn_equally_often():
 
 def test_no_sample_comes_more_often_than_repeats():
     cells = listed({("common", False): 990, ("rare", False): 10})
-    (epoch,) = drawn(cells, Balance(labels=1, repeats=4))
+    (epoch,) = drawn(cells, settings(Balance, labels=1, repeats=4))
     times = Counter(epoch)
     assert max(times.values()) == 4
     assert Counter(cells[row].label for row in epoch) == {"common": 960, "rare": 40}
@@ -60,10 +60,10 @@ def test_no_sample_comes_more_often_than_repeats():
 
 def test_cases_without_a_lesion_have_no_more_than_their_share():
     cells = listed(BONES)
-    (epoch,) = drawn(cells, Balance(negatives=0.5, repeats=50))
+    (epoch,) = drawn(cells, settings(Balance, negatives=0.5, repeats=50))
     assert sum(cells[row].empty for row in epoch) == 200
     # Forty broken bones three times each leave room for 280 others.
-    (epoch,) = drawn(cells, Balance(negatives=0.5, repeats=3))
+    (epoch,) = drawn(cells, settings(Balance, negatives=0.5, repeats=3))
     assert sum(cells[row].empty for row in epoch) == 280
 
 
@@ -100,7 +100,7 @@ def test_any_number_of_processes_draws_the_same(counts, params, world, micro, pa
 
 def test_all_samples_of_a_cell_come_before_one_comes_twice():
     cells = listed({("common", False): 30, ("rare", False): 3})
-    epochs = drawn(cells, Balance(labels=1, repeats=2), epochs=20, steps=1)
+    epochs = drawn(cells, settings(Balance, labels=1, repeats=2), epochs=20, steps=1)
     rare = [row for epoch in epochs for row in epoch if row >= 30]
     assert len(rare) == 20 and set(Counter(rare).values()) == {6, 7}
     assert all(any(row >= 30 for row in epoch) for epoch in epochs), "a rare diagnosis is in every epoch"
@@ -110,7 +110,7 @@ def test_off_is_the_order_without_balance(data):
     rows = SplitDataset(read_manifest(data / "cot.parquet"), "train", data / "out/shards")
     share = Share.of(2, 1, 1)
     plain = SampleOrder(rows.datasets, rows.lengths, 3, "proportional", 2)
-    assert not Balance().enabled
-    assert _order(3, Train(), rows, share).epoch(1) == plain.epoch(1)
-    balanced = _order(3, Train(balance=Balance(labels=1)), rows, share)
+    assert not settings(Balance).enabled
+    assert _order(3, plain_train(), rows, share).epoch(1) == plain.epoch(1)
+    balanced = _order(3, plain_train(balance=settings(Balance, labels=1)), rows, share)
     assert balanced.epoch(1) != plain.epoch(1) and len(balanced) == len(plain)

@@ -23,6 +23,7 @@ from sim4seg.model.presets import on_meta
 from sim4seg.training.arguments import training_arguments
 from sim4seg.training.relaunch import relaunch
 from sim4seg.training.sample_order import SampleOrder, Share
+from tests.settings import settings, shipped
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "infra/train"
@@ -43,7 +44,7 @@ def test_accelerate_reads_its_configurations(name):
 
 @pytest.mark.parametrize("stage", [2, 3])
 def test_transformers_fills_every_auto_of_the_deepspeed_files(stage, tmp_path):
-    params = Train.model_validate(yaml.safe_load((FOLDER / "params/8gpu.yaml").read_text())["train"])
+    params = settings(Train, **yaml.safe_load((FOLDER / "params/8gpu.yaml").read_text())["train"])
     share = Share(1, params.batch_size, 10)
     order = SampleOrder(["a"], [1], 1, "proportional", share.step, params.steps_per_epoch)
     arguments = training_arguments(1, params.model_copy(update={"bf16": "on"}), order, share, tmp_path)
@@ -91,8 +92,8 @@ def test_params_are_laid_over_and_give_the_paper_s_settings(gpus, tmp_path):
     subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     params = load_params(tmp_path / "params.yaml")
     train = params.train
-    assert params.model_copy(update={"train": Train()}) == load_params(ROOT / "params.yaml").model_copy(
-        update={"train": Train()}
+    assert params.model_copy(update={"train": shipped().train}) == load_params(ROOT / "params.yaml").model_copy(
+        update={"train": shipped().train}
     )
     assert train.preset == "paper"
     share = Share.of(train.batch_size, train.accumulation, gpus)

@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from sim4seg.config.train import LossWeights, Region, Train, Weights
+from sim4seg.config.train import Region, Weights
 from sim4seg.errors import ConfigError
 from sim4seg.model.frames import PLACES, pack_places, unpack_place
 from sim4seg.model.presets import build, preset_named
 from sim4seg.training.lora import add_lora
 from sim4seg.training.precision import cast_weights, check_precision, take_trained
+from tests.settings import plain_loss, plain_train, settings
 
-BF16 = Weights(dtype="bfloat16")
+BF16 = settings(Weights, dtype="bfloat16")
 
 
 @pytest.fixture
 def model_and_batch(tokenizer):
-    made, processor = build("paper-small", tokenizer, Region(), LossWeights(), seed=3)
+    made, processor = build("paper-small", tokenizer, settings(Region), plain_loss(), seed=3)
     add_lora(made, preset_named("paper-small").trained)
     rng = np.random.default_rng(1)
     sizes = ((64, 43), (50, 64))
@@ -73,7 +74,7 @@ def test_frozen_weights_come_out_as_published(tokenizer, model):
             if weight.requires_grad:
                 weight.add_(0.25)
     trained = dict(model.state_dict())
-    fresh, _ = build("paper-small", tokenizer, Region(), LossWeights(), seed=3)
+    fresh, _ = build("paper-small", tokenizer, settings(Region), plain_loss(), seed=3)
     add_lora(fresh, preset_named("paper-small").trained)
     take_trained(fresh, trained)
     for name, weight in fresh.named_parameters():
@@ -84,15 +85,15 @@ def test_frozen_weights_come_out_as_published(tokenizer, model):
 @pytest.mark.parametrize(
     ("params", "word"),
     [
-        (Train(weights=BF16, lora=False, bf16="on"), "nothing is frozen"),
-        (Train(weights=BF16, lora=True, bf16="off"), "computation is in float32"),
+        (plain_train(weights=BF16, lora=False, bf16="on"), "nothing is frozen"),
+        (plain_train(weights=BF16, lora=True, bf16="off"), "computation is in float32"),
     ],
 )
 def test_where_bfloat16_weights_would_do_harm_they_are_refused(params, word):
     with pytest.raises(ConfigError, match=word):
         check_precision(params)
-    check_precision(Train(weights=BF16, lora=True, bf16="on"))
-    check_precision(Train())
+    check_precision(plain_train(weights=BF16, lora=True, bf16="on"))
+    check_precision(plain_train())
 
 
 def test_places_survive_an_engine_that_rounds_every_float(model, batch):

@@ -20,12 +20,10 @@ import json, os, sys
 from pathlib import Path
 from sim4seg.offline import silence
 silence()
-from sim4seg.config.params import Params
-from sim4seg.config.train import LossWeights, Train
 from sim4seg.training import arguments
 from sim4seg.training.train import TrainPaths, train
 from stages.entry import run
-import stages.entry
+from tests.settings import plain_loss, plain_train
 arguments.LOG_EVERY = 1
 data, out, changes = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 rank = os.environ.get("RANK", "0")
@@ -34,12 +32,11 @@ paths = TrainPaths(shards, data / "cot.parquet", data / "out/tokenizer", out / "
                    out / "curve.csv", out / "work")
 if rank == "1":
     (out / "pid").write_text(str(os.getpid()))
-loss = LossWeights(text=3, bce=2, dice=0.5, region=0.5, iou=0.1, align=1, attend=0.5, conclusion=5)
+loss = plain_loss(text=3, bce=2, dice=0.5, region=0.5, iou=0.1, align=1, attend=0.5, conclusion=5)
 # Eight samples, six a step: every second step is short, and leaves some processes without a sample.
 chosen = {"epochs": 4.5, "batch_size": 6, "learning_rate": 1e-4, "warmup_steps": 2, "checkpoints": 3, "threads": 1,
           "word_dropout": 1.0, "loss": loss}
-stages.entry.load_params = Params
-run("train", lambda _: train(3, Train(**{**chosen, **changes}), paths))
+run("train", lambda _: train(3, plain_train(**{**chosen, **changes}), paths))
 """
 TOLERANCE = 2e-5
 """Of losses over six steps: sums are taken in another order, and Adam's first steps amplify what differs."""

@@ -16,17 +16,17 @@ from pathlib import Path
 import torch, yaml
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from sim4seg.config.train import LossWeights, Train
 from sim4seg.data.manifest import read_manifest
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.processes import Processes, this_process
 from sim4seg.training.train import TrainPaths, starting_model
 from sim4seg.training.global_batch import WholeStep
+from tests.settings import plain_loss, plain_train
 
 data, config = Path(sys.argv[1]), Path(sys.argv[2])
 torch.set_num_threads(1)
 here = this_process()
-params = Train(loss=LossWeights(align=1, attend=0.5))
+params = plain_train(loss=plain_loss(align=1, attend=0.5))
 model, processor = starting_model(1, params, TrainPaths(tokenizer=data / "out/tokenizer"))
 rows = SplitDataset(read_manifest(data / "cot.parquet"), "train", data / "out/shards")
 

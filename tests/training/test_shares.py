@@ -10,6 +10,7 @@ from sim4seg.config.train import Train
 from sim4seg.errors import ConfigError, DataError, ModelError
 from sim4seg.training.checkpoints import check_origin, write_origin
 from sim4seg.training.sample_order import ProcessBatches, SampleOrder, Share
+from tests.settings import plain_train
 
 counts = st.integers(1, 12)
 
@@ -95,7 +96,7 @@ def test_answers_without_seg_are_named_before_training(data):
     frame.loc[row, "cot"] = "Sure, it is. Finally, the diagnosis is: x"
     with pytest.raises(DataError, match=rf"1 answers in split 'train' have no \[SEG\].*{frame.loc[row, 'id']}"):
         SplitDataset(frame, "train", data / "out/shards")
-    _, processor = starting_model(1, Train(), TrainPaths(tokenizer=data / "out/tokenizer"))
+    _, processor = starting_model(1, plain_train(), TrainPaths(tokenizer=data / "out/tokenizer"))
     batch = Collator(processor)([good[0], good[-1 - 1]])
     assert "idle" not in batch and "idle" in Collator(processor)([good[-1 - 1]])
     with pytest.raises(ModelError, match=rf"no \[SEG\] in the answer of sample {good[1]['id']}"):

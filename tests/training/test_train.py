@@ -17,7 +17,7 @@ import torch
 from typer.testing import CliRunner
 
 from sim4seg.cli import app
-from sim4seg.config.train import Train, Weights
+from sim4seg.config.train import Weights
 from sim4seg.data.manifest import read_manifest, write_manifest
 from sim4seg.digest import digest_directory
 from sim4seg.errors import ConfigError, DataError
@@ -28,6 +28,7 @@ from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.sample_order import ProcessBatches, SampleOrder, Share
 from sim4seg.training.train import TrainPaths, fingerprint, train
 from sim4seg.training.trainer import OrderedLoader
+from tests.settings import plain_train, settings
 
 pytestmark = pytest.mark.slow
 
@@ -37,8 +38,8 @@ from pathlib import Path
 from torch.nn.modules.module import register_module_forward_pre_hook
 from sim4seg.offline import silence
 silence()
-from sim4seg.config.train import Train
 from sim4seg.training.train import TrainPaths, train
+from tests.settings import plain_train
 data, out, changes = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 paths = TrainPaths(data / "out/shards", data / "cot.parquet", data / "out/tokenizer", out / "model", out / "train.json",
                    out / "curve.csv", out / "work")
@@ -47,7 +48,7 @@ def count(module, given):
     global calls
     calls += type(module).__name__ == "LlamaMLP"
 hook = register_module_forward_pre_hook(count)
-train(3, Train(**{"epochs": 9, "batch_size": 2, "warmup_steps": 5, "checkpoints": 3, **changes}), paths)
+train(3, plain_train(**{"epochs": 9, "batch_size": 2, "warmup_steps": 5, "checkpoints": 3, **changes}), paths)
 print(calls, "calls of a layer", file=sys.stderr)
 """
 
@@ -108,7 +109,7 @@ def test_lora_trains_and_leaves_a_plain_checkpoint(data, tmp_path):
     assert (tmp_path / "lora/model").is_dir(), said
     model, _ = load(tmp_path / "lora/model")
     assert not [name for name in model.state_dict() if "lora" in name]
-    for part in prepare(Train(lora=True), data / "out/tokenizer", 3):
+    for part in prepare(plain_train(lora=True), data / "out/tokenizer", 3):
         part.save_pretrained(tmp_path / "base")
     best = json.loads((tmp_path / "lora/train.json").read_text())["best_step"]
     (checkpoint,) = (tmp_path / "lora/work").glob(f"train-*/checkpoint-{best}")
@@ -155,9 +156,9 @@ def test_only_whole_checkpoints_are_resumed(tmp_path):
 
 def test_the_fingerprint_changes_with_all_that_decides_the_weights(data, tmp_path):
     paths = TrainPaths(data / "out/shards", data / "cot.parquet", data / "out/tokenizer")
-    base = fingerprint(1, Train(), paths)
-    assert base == fingerprint(1, Train(), paths)
-    assert len({base, fingerprint(2, Train(), paths), fingerprint(1, Train(epochs=1), paths)}) == 3
+    base = fingerprint(1, plain_train(), paths)
+    assert base == fingerprint(1, plain_train(), paths)
+    assert len({base, fingerprint(2, plain_train(), paths), fingerprint(1, plain_train(epochs=1), paths)}) == 3
 
 
 def test_the_fingerprint_changes_with_the_weights_that_are_started_from(data, tmp_path, monkeypatch):
@@ -169,10 +170,10 @@ def test_the_fingerprint_changes_with_the_weights_that_are_started_from(data, tm
     folder.mkdir()
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(folder))
     given = [
-        Train(preset="llava-1.5", weights=Weights(lvlm=str(folder))),
-        Train(preset="llava-1.5", weights=Weights(lvlm="some/lvlm", lvlm_revision="main")),
-        Train(weights=Weights(sam=str(folder))),
-        Train(preset="llava-1.5", weights=Weights(lvlm=str(folder), sam=str(sam))),
+        plain_train(preset="llava-1.5", weights=settings(Weights, lvlm=str(folder))),
+        plain_train(preset="llava-1.5", weights=settings(Weights, lvlm="some/lvlm", lvlm_revision="main")),
+        plain_train(weights=settings(Weights, sam=str(folder))),
+        plain_train(preset="llava-1.5", weights=settings(Weights, lvlm=str(folder), sam=str(sam))),
     ]
     found = []
     for content in (b"first", b"second"):
@@ -184,10 +185,10 @@ def test_the_fingerprint_changes_with_the_weights_that_are_started_from(data, tm
     sam.write_bytes(b"another")
     assert fingerprint(1, given[3], paths) not in found[1]
     # A digest that is given is compared when the weights are read, and need not be taken twice.
-    pinned = Train(weights=Weights(sam=str(tmp_path / "nowhere"), sam_sha256="0" * 64))
+    pinned = plain_train(weights=settings(Weights, sam=str(tmp_path / "nowhere"), sam_sha256="0" * 64))
     assert fingerprint(1, pinned, paths)
     with pytest.raises(ConfigError, match="not on this machine"):
-        fingerprint(1, Train(weights=Weights(sam=str(tmp_path / "nowhere"))), paths)
+        fingerprint(1, plain_train(weights=settings(Weights, sam=str(tmp_path / "nowhere"))), paths)
 
 
 def test_flash_attention_that_is_not_there_is_refused(monkeypatch):
@@ -205,7 +206,7 @@ def test_flash_attention_that_is_not_there_is_refused(monkeypatch):
 def test_the_number_of_workers_changes_no_batch(data):
     """Two epochs' batches read by the process itself and by two others: the same numbers in the same order."""
     rows = SplitDataset(read_manifest(data / "cot.parquet"), "train", data / "out/shards")
-    _, processor = prepare(Train(), data / "out/tokenizer", 1)
+    _, processor = prepare(plain_train(), data / "out/tokenizer", 1)
     batches = []
     for workers in (0, 2):
         order = SampleOrder(rows.datasets, rows.lengths, 3, "proportional", 3)
@@ -227,4 +228,4 @@ def test_a_missing_split_is_named(data, tmp_path):
     write_manifest(tmp_path / "m.parquet", frame[frame["split"] != "val"])
     paths = TrainPaths(data / "out/shards", tmp_path / "m.parquet", data / "out/tokenizer", work=tmp_path)
     with pytest.raises(DataError, match="no sample in split 'val'"):
-        train(1, Train(), paths)
+        train(1, plain_train(), paths)

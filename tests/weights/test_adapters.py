@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from sim4seg.cli import app
-from sim4seg.config.train import LossWeights, Region
+from sim4seg.config.train import Region
 from sim4seg.errors import ModelError
 from sim4seg.model import load
 from sim4seg.model.presets import build
@@ -21,6 +21,7 @@ from sim4seg.model.weights.merge import merge_adapter_files
 from sim4seg.training.lora import add_lora
 from tests.model.conftest import tokenizer  # noqa: F401
 from tests.model.test_model import batch
+from tests.settings import plain_loss, settings
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +29,7 @@ SEG_ROW = "lvlm.model.language_model.embed_tokens.weight"
 
 
 def base_of(tokenizer, folder, dtype, seed=3):  # noqa: F811
-    model, processor = build("tiny", tokenizer, Region(), LossWeights(), seed=seed)
+    model, processor = build("tiny", tokenizer, settings(Region), plain_loss(), seed=seed)
     model = model.to(dtype)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from sim4seg.config.embed import Embed
-from sim4seg.config.train import LossWeights, Train, Weights
+from sim4seg.config.train import Weights
 from sim4seg.data.manifest import read_manifest
 from sim4seg.embeddings.embed import EmbedPaths, embed
 from sim4seg.embeddings.store import open_store
@@ -29,6 +29,7 @@ from sim4seg.model.weights.published import Published
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.lora import freeze
 from sim4seg.training.train import TrainPaths, starting_model, train
+from tests.settings import plain_train, settings
 from tests.training.conftest import data  # noqa: F401
 from tests.weights.test_smol import digest, published_names
 
@@ -180,8 +181,8 @@ def made(source, tmp_path_factory):
 
 @pytest.fixture
 def params(made):
-    weights = Weights(sam=str(made), sam_sha256=digest(made))
-    return Train(preset="mobile-small", weights=weights, loss=LossWeights(region=0.5))
+    weights = settings(Weights, sam=str(made), sam_sha256=digest(made))
+    return plain_train(preset="mobile-small", weights=weights)
 
 
 def test_what_the_parts_compute_is_what_was_exported(source, params, data):  # noqa: F811
@@ -290,15 +291,16 @@ def test_a_trained_segmenter_starts_another(params, data, tmp_path):  # noqa: F8
         model.segmenter.fusion.to_fine[-1].weight.fill_(0.25)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    other, _ = prepare(params.model_copy(update={"weights": Weights(sam=str(tmp_path))}), data / "out/tokenizer", 1)
+    elsewhere = params.model_copy(update={"weights": settings(Weights, sam=str(tmp_path))})
+    other, _ = prepare(elsewhere, data / "out/tokenizer", 1)
     assert float(other.segmenter.fusion.to_fine[-1].weight.min()) == 0.25
 
 
 def test_it_does_not_begin_without_its_weights(params, data):  # noqa: F811
     with pytest.raises(ConfigError, match=r"train\.weights\.sam is empty"):
-        prepare(Train(preset="mobile"), data / "out/tokenizer", 0)
+        prepare(plain_train(preset="mobile"), data / "out/tokenizer", 0)
     with pytest.raises(ConfigError, match=r"from scratch, and train\.weights\.lvlm"):
-        prepare(params.model_copy(update={"weights": Weights(lvlm="x")}), data / "out/tokenizer", 0)
+        prepare(params.model_copy(update={"weights": settings(Weights, lvlm="x")}), data / "out/tokenizer", 0)
 
 
 def test_training_goes_on_where_it_was_with_stored_features(params, data, tmp_path):  # noqa: F811
@@ -310,7 +312,7 @@ def test_training_goes_on_where_it_was_with_stored_features(params, data, tmp_pa
     )  # fmt: skip
     asked = params.model_copy(update={"epochs": 5, "batch_size": 4, "checkpoints": 2})
     model, processor = starting_model(3, asked, paths)
-    embed(Embed(enabled=True, shard_images=5), model, processor, stored)
+    embed(settings(Embed, enabled=True, shard_images=5), model, processor, stored)
     store, samples = open_store(stored.embeddings), SplitDataset(read_manifest(stored.manifest), "train", stored.shards)
     assert store.shape == model.segmenter.encoding_shape
     parts = []

@@ -12,7 +12,7 @@ import torch
 from gguf import GGUFWriter
 from transformers import LlamaForCausalLM
 
-from sim4seg.config.train import LossWeights, Train, Weights
+from sim4seg.config.train import Weights
 from sim4seg.errors import ConfigError, ModelError
 from sim4seg.inference.tts import answer_batch
 from sim4seg.model.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
@@ -22,6 +22,7 @@ from sim4seg.model.presets.smol import smollm2_config
 from sim4seg.model.weights.published import Published
 from sim4seg.model.weights.smol import make_smol
 from sim4seg.training.lora import add_lora, fold_adapters_in, trained_count
+from tests.settings import plain_loss, plain_train, settings
 
 pytestmark = pytest.mark.slow
 
@@ -134,8 +135,10 @@ def made(source, tmp_path_factory):
 def params(made, monkeypatch):
     sibling = catalogue.PRESETS["smol-small"]
     monkeypatch.setitem(catalogue.PRESETS, "given", replace(sibling, lvlm="what make_smol writes"))
-    loss = LossWeights(region=0, iou=0, align=0, attend=0, conclusion=1)
-    return Train(weights=Weights(lvlm=str(made)), loss=loss, lora=True).model_copy(update={"preset": "given"})
+    loss = plain_loss(region=0, iou=0, align=0, attend=0, conclusion=1)
+    return plain_train(weights=settings(Weights, lvlm=str(made)), loss=loss, lora=True).model_copy(
+        update={"preset": "given"}
+    )
 
 
 def test_the_parts_are_what_was_published(source, params, made):

@@ -30,22 +30,26 @@ class Source(Protocol):
         ...
 
 
-def source_root(params: Fetch) -> str:
-    """Folder of a local source or address of a bucket: SIM4SEG_SOURCE_ROOT, else ``fetch.root``."""
-    return os.environ.get("SIM4SEG_SOURCE_ROOT") or params.root
-
-
-def _s3(base: Base, params: Fetch) -> Source:
+def _s3(root: str) -> Source:
     from sim4seg.data.sources.s3 import S3Source
 
-    return S3Source(source_root(params))
+    return S3Source(root)
 
 
-_KINDS: dict[str, Callable[[Base, Fetch], Source]] = {
-    "phantoms": lambda base, params: PhantomSource(base, params.phantoms),
-    "local": lambda base, params: LocalSource(Path(source_root(params))),
-    "s3": _s3,
-}
+_KINDS: dict[str, Callable[[str], Source]] = {"local": lambda root: LocalSource(Path(root)), "s3": _s3}
+
+
+def open_root(kind: str, root: str) -> Source:
+    """A source of files.
+
+    Args:
+        kind: local or s3.
+        root: folder, or ``s3://bucket/prefix``; the environment variable SIM4SEG_SOURCE_ROOT wins over it.
+
+    Raises:
+        SourceError: ``root`` is not an address of that kind.
+    """
+    return _KINDS[kind](os.environ.get("SIM4SEG_SOURCE_ROOT") or root)
 
 
 def open_source(base: Base, params: Fetch) -> Source:
@@ -54,4 +58,6 @@ def open_source(base: Base, params: Fetch) -> Source:
     Raises:
         SourceError: ``fetch.root`` is not an address of that kind.
     """
-    return _KINDS[params.source](base, params)
+    if params.source == "phantoms":
+        return PhantomSource(base, params.phantoms)
+    return open_root(params.source, params.root)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from sim4seg.config.train import LossWeights, Region, Train, Weights
+from sim4seg.config.train import LossWeights, Region, Train
 from sim4seg.errors import ConfigError
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets.catalogue import PRESETS
@@ -62,22 +62,26 @@ def prepare(params: Train, tokenizer: Path | str, seed: int) -> Built:
     return model, processor
 
 
+_OF_PRETRAINED = {"lvlm": "", "lvlm_revision": "", "lvlm_sha256": "", "dtype": "float32"}
+"""Keys of ``train.weights`` that only presets with published weights use, and what they are for the others."""
+
+
 def _refuse_unused(params: Train, preset: Preset) -> None:
     """Refuse what is set in ``train.weights`` and would be passed over without a word."""
-    weights, fresh = params.weights, Weights()
-    for name in () if preset.pretrained else ("lvlm", "lvlm_revision", "lvlm_sha256", "dtype"):
-        if getattr(weights, name) != getattr(fresh, name):
+    weights = params.weights
+    for name, unset in () if preset.pretrained else _OF_PRETRAINED.items():
+        if getattr(weights, name) != unset:
             raise ConfigError(
                 f"the preset {params.preset!r} trains its language model from scratch, and train.weights.{name} is "
                 f"{getattr(weights, name)!r}",
                 where=f"train.weights.{name}",
-                remedy="leave it out, or choose a preset that starts from published weights",
+                remedy=f"set it to {unset!r}, or choose a preset that starts from published weights",
             )
     if weights.sam_sha256 and not weights.sam:
         raise ConfigError(
             "there is no train.weights.sam that this digest could be compared with",
             where="train.weights.sam_sha256",
-            remedy="give the path of the weights too, or leave it out",
+            remedy="give the path of the weights too, or set it to ''",
         )
 
 
