@@ -124,10 +124,10 @@ def test_each_has_a_small_sibling_of_the_same_build(name):
 
 
 def test_nothing_of_ours_is_in_what_starts_from_weights(tokenizer):
-    """Layers keep what they are, no convolutional stems; `tiny` alone is changed for training from scratch."""
+    """Layers keep what they are, no convolutional stems; only language models from scratch begin otherwise."""
     for name, preset in PRESETS.items():
         config = preset.configure(preset.vocabulary)[0] if preset.vocabulary else None
-        assert preset.identity_start == (name == "tiny")
+        assert preset.identity_start == (name in ("tiny", "mobile", "mobile-small"))
         if config is not None:
             assert not config.vision_conv_stem
             assert config.sam["conv_stem"] == (name == "smol"), "whose SAM starts at random"
