@@ -55,8 +55,10 @@ def test_every_runnable_file_is_a_stage() -> None:
     assert runnable <= set(STAGES)
 
 
-def test_params_yaml_documents_every_key() -> None:
-    assert written_keys(PARAMS) == keys(load_params(ROOT / "params.yaml"))
+@pytest.mark.parametrize("name", ["params.yaml", "infra/train/params.mobile.yaml"])
+def test_a_parameter_file_names_every_key(name: str) -> None:
+    written = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    assert written_keys(written) == keys(load_params(ROOT / name))
 
 
 def test_no_templating() -> None:
