@@ -11,14 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sim4seg.comparison.paired_cases import CANDIDATE, CHAMPION, GROUPS
+from sim4seg.evaluation.bootstrap import percentile_interval, stratified_bootstrap
+from sim4seg.mask_iou import pooled_iou
 
 FIGURES = {"giou": "gIoU", "ciou": "cIoU", "acc": "Acc"}
 RESAMPLES = 2000
-COVERAGE = 0.95
 SEED = 0
 """Of the resamples: a constant, so that a comparison depends on the cases alone."""
-BLOCK = 2_000_000
-"""Drawn indices held in memory at a time."""
 DIGITS = 6
 
 
@@ -89,25 +88,15 @@ def _arrays(rows: pd.DataFrame, model: str) -> NDArray[np.float64]:
     return rows[columns].to_numpy(np.float64).T
 
 
-def _figures(sums: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """(3, ...): gIoU, cIoU, Acc from sums (4, ...) over n cases; cIoU is 1 where nothing was there or found."""
+def _figures(sums: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """(3, ...): gIoU, cIoU, Acc from sums (4, ...) over ``count`` cases."""
     iou, intersection, union, correct = sums
-    ciou = np.where(union > 0, intersection / np.maximum(union, 1.0), 1.0)
-    return np.stack([iou / n, ciou, correct / n])
+    return np.stack([iou / count, pooled_iou(intersection, union), correct / count])
 
 
-def _resampled(rows: pd.DataFrame, index: int) -> NDArray[np.float64]:
-    """(3, RESAMPLES): differences of one dataset's figures, the same cases drawn for both models."""
-    count = len(rows)
-    both = np.stack([_arrays(rows, CANDIDATE), _arrays(rows, CHAMPION)])
-    rng = np.random.default_rng([SEED, index])
-    parts = []
-    for start in range(0, RESAMPLES, max(1, BLOCK // count)):
-        size = min(max(1, BLOCK // count), RESAMPLES - start)
-        drawn = rng.integers(0, count, size=(size, count))
-        first, second = (_figures(np.stack([row[drawn].sum(axis=1) for row in model]), count) for model in both)
-        parts.append(first - second)
-    return np.concatenate(parts, axis=1)
+def _figure_differences(sums: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """(3, R): candidate's figures minus the champion's, from sums (8, R), the candidate's four first."""
+    return _figures(sums[:4], count) - _figures(sums[4:], count)
 
 
 def _point(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -136,13 +125,10 @@ def compare(pairs: pd.DataFrame) -> Comparison:
     Args:
         pairs: what :func:`sim4seg.comparison.paired_cases.pair` returns; not empty.
     """
-    points, resamples = [], []
-    for index, (_, rows) in enumerate(pairs.groupby("dataset", sort=True)):
-        points.append(np.stack(_point(rows)))
-        resamples.append(_resampled(rows, index))
-    candidate, champion = np.mean(points, axis=0)
-    tail = (1 - COVERAGE) / 2
-    low, high = np.quantile(np.mean(resamples, axis=0), [tail, 1 - tail], axis=1)
+    datasets = [rows for _, rows in pairs.groupby("dataset", sort=True)]
+    candidate, champion = np.mean([np.stack(_point(rows)) for rows in datasets], axis=0)
+    both = [np.concatenate([_arrays(rows, CANDIDATE), _arrays(rows, CHAMPION)]) for rows in datasets]
+    low, high = percentile_interval(stratified_bootstrap(both, _figure_differences, SEED, RESAMPLES))
     mean = {
         key: FigureDifference(
             float(candidate[i]), float(champion[i]), float(candidate[i] - champion[i]), float(low[i]), float(high[i])

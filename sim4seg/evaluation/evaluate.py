@@ -26,8 +26,8 @@ from sim4seg.errors import DataError
 from sim4seg.evaluation.answerer import Answerer, ModelAnswerer
 from sim4seg.evaluation.baselines import fit_centre_prior, majority_labels, to_grid
 from sim4seg.evaluation.batch_store import BatchStore
-from sim4seg.evaluation.bootstrap import intervals
 from sim4seg.evaluation.cases import MODES, Case, score_case, to_frame, write_cases
+from sim4seg.evaluation.confidence import intervals
 from sim4seg.evaluation.lesion_and_empty import lesion_and_empty
 from sim4seg.evaluation.metrics import overlap
 from sim4seg.evaluation.report import per_dataset_csv, results_markdown

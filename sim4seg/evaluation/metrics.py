@@ -1,8 +1,9 @@
 """Overlap of two masks, and its means over many: gIoU, cIoU, Dice.
 
-IoU and Dice are MONAI's. Both are called with ``ignore_empty=False``, which is this task's empty rule: nothing
-predicted where there is nothing to find scores 1, anything predicted there scores 0. What MONAI lacks is ours:
-integer intersections and unions to be kept case by case, and cIoU, their ratio summed over cases.
+Dice is MONAI's, called with ``ignore_empty=False``, which is this task's empty rule: nothing predicted where there is
+nothing to find scores 1, anything predicted there scores 0. IoU is :mod:`sim4seg.mask_iou`'s, which training and the
+choice among answers use too, and which a test holds against MONAI's. Intersections and unions are kept as whole numbers
+case by case for cIoU, their ratio summed over cases.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from monai.metrics.meandice import compute_dice
-from monai.metrics.meaniou import compute_iou
 from numpy.typing import NDArray
 
 from sim4seg.errors import ModelError
+from sim4seg.mask_iou import mask_iou
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ def overlap(predicted: NDArray[np.bool_], target: NDArray[np.bool_]) -> Overlap:
             f"a mask of shape {predicted.shape} cannot be scored against one of shape {target.shape}",
             remedy="predict the mask at the image's own size",
         )
-    # Double, because MONAI sums in the dtype it is given (its Dice helper still divides in float32: good to 1e-7).
+    # Double, because MONAI sums in the dtype it is given (but divides in float32: good to 1e-7).
     first, second = (torch.from_numpy(mask.astype(np.float64))[None, None] for mask in (predicted, target))
     return Overlap(
-        iou=float(compute_iou(first, second, ignore_empty=False)),
+        iou=mask_iou(predicted, target),
         dice=float(compute_dice(first, second, ignore_empty=False)),
         intersection=int(np.count_nonzero(predicted & target)),
         union=int(np.count_nonzero(predicted | target)),

@@ -15,7 +15,8 @@ from sim4seg.cot.diagnosis import normalise_label, read_diagnosis
 from sim4seg.data.images import decode_image
 from sim4seg.errors import ModelError, Sim4SegError
 from sim4seg.inference.settings import AnswerSettings
-from sim4seg.inference.tts import Candidate, answer_batch, choose, overlap
+from sim4seg.inference.tts import Candidate, answer_batch, choose
+from sim4seg.mask_iou import mask_iou
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.processing import Sim4SegProcessor
 
@@ -55,7 +56,7 @@ def confidence(candidates: Sequence[Candidate], chosen: int) -> float:
     if len(candidates) == 1:
         return math.exp(min(mine.log_probability, 0.0)) * min(max(mine.predicted_iou, 0.0), 1.0)
     same = [normalise_label(read_diagnosis(one.text) or "") == normalise_label(diagnosis) for one in candidates]
-    masks = [overlap(mine.mask, one.mask) for index, one in enumerate(candidates) if index != chosen]
+    masks = [mask_iou(mine.mask, one.mask) for index, one in enumerate(candidates) if index != chosen]
     return float(np.mean(same) * np.mean(masks))
 
 

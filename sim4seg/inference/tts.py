@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sim4seg.errors import ModelError
 from sim4seg.inference import decoding
+from sim4seg.mask_iou import mask_iou
 from sim4seg.model import rvls2m
 from sim4seg.model.frames import Geometry
 from sim4seg.model.mask_path import MaskPrediction, Perturbation, predict_masks
@@ -206,12 +207,6 @@ def plain_text(processor: Sim4SegProcessor, ids: list[int]) -> str:
     return str(processor.tokenizer.decode([i for i in ids if i not in drop])).strip()
 
 
-def overlap(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """IoU of two masks (H, W); two empty masks agree fully."""
-    union = int(np.count_nonzero(first | second))
-    return int(np.count_nonzero(first & second)) / union if union else 1.0
-
-
 def choose(candidates: list[Candidate]) -> int:
     """Label-free choice: the mask that agrees most with the others, in the text the model finds most likely.
 
@@ -220,7 +215,7 @@ def choose(candidates: list[Candidate]) -> int:
     if len(candidates) == 1:
         return 0
     scores = [
-        float(np.mean([overlap(one.mask, other.mask) for other in candidates if other is not one]))
+        float(np.mean([mask_iou(one.mask, other.mask) for other in candidates if other is not one]))
         + float(np.exp(one.log_probability))
         for one in candidates
     ]

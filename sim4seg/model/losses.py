@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sim4seg.mask_iou import mask_ious
 from sim4seg.model import rvls2m
 
 
@@ -28,11 +29,9 @@ def dice_loss(logits: Tensor, target: Tensor, valid: Tensor, smooth: float = 1.0
 
 
 def iou_of(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """IoU of the thresholded masks, (B,); two empty masks agree fully."""
-    predicted, actual = (logits > 0) & (valid > 0), (target > 0.5) & (valid > 0)
-    union = (predicted | actual).flatten(1).sum(1)
-    overlap = (predicted & actual).flatten(1).sum(1)
-    return torch.where(union > 0, overlap / union.clamp(min=1), torch.ones_like(overlap, dtype=torch.float32))
+    """IoU of the thresholded masks where they are valid, (B,) float32; two empty masks agree fully."""
+    inside = valid > 0
+    return mask_ious((logits > 0) & inside, (target > 0.5) & inside, torch.float32)
 
 
 def in_frame(logits: Tensor, extent: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim4seg.comparison.differences import COVERAGE, FIGURES, Comparison, FigureDifference
+from sim4seg.comparison.differences import FIGURES, Comparison, FigureDifference
 from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError
+from sim4seg.evaluation.bootstrap import COVERAGE
 from sim4seg.registry import evidence, rules
 from sim4seg.registry.compare_versions import contest
 from sim4seg.registry.store import CANDIDATE, CHAMPION, Store

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim4seg.comparison import differences
-from sim4seg.comparison.differences import COVERAGE, FIGURES, RESAMPLES, SEED, compare
+from sim4seg.comparison.differences import FIGURES, RESAMPLES, SEED, compare
 from sim4seg.comparison.paired_cases import GROUPS, pair
+from sim4seg.evaluation import bootstrap
+from sim4seg.evaluation.bootstrap import COVERAGE
 
 
 def cases(ids, seed, shift=0.0):
@@ -50,7 +52,7 @@ def plain_difference(by_dataset):
 
 def test_against_plain_loops(monkeypatch):
     monkeypatch.setattr(differences, "RESAMPLES", 300)
-    monkeypatch.setattr(differences, "BLOCK", 100)  # several blocks a dataset
+    monkeypatch.setattr(bootstrap, "BLOCK", 100)  # several blocks a dataset
     ids = [f"i{n:03d}" for n in range(60)]
     table = pair(cases(ids, 1), cases(ids, 2), splits(ids))
     found = compare(table)

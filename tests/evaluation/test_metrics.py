@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from monai.metrics.meaniou import compute_iou
 
 from sim4seg.errors import ModelError
-from sim4seg.evaluation.bootstrap import intervals
+from sim4seg.evaluation.confidence import intervals
 from sim4seg.evaluation.metrics import cumulative_iou, generalised_iou, overlap
 from sim4seg.evaluation.summary import summarise
+from sim4seg.mask_iou import mask_ious
 
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
@@ -41,6 +44,15 @@ def test_overlap_equals_counting(pair: tuple[np.ndarray, np.ndarray]) -> None:
     assert found.iou == pytest.approx(iou, abs=1e-12)
     assert found.dice == pytest.approx(dice, abs=1e-7)  # MONAI's Dice helper works in float32
     assert (found.intersection, found.union) == (both, either)
+
+
+@settings(max_examples=150, deadline=None)
+@given(mask_pairs())
+def test_iou_is_monais_to_the_last_bit(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    for dtype in (torch.float32, torch.float64):
+        first, second = (torch.from_numpy(mask)[None] for mask in pair)
+        theirs = compute_iou(first[None].to(dtype), second[None].to(dtype), ignore_empty=False)[0]
+        assert mask_ious(first, second, dtype).equal(theirs)
 
 
 def test_the_empty_rule() -> None:
