@@ -60,7 +60,7 @@ def confidence(candidates: Sequence[Candidate], chosen: int) -> float:
     return float(np.mean(same) * np.mean(masks))
 
 
-def _mask_of_size(answer: Candidate, height: int, width: int) -> NDArray[np.bool_]:
+def mask_of_size(answer: Candidate, height: int, width: int) -> NDArray[np.bool_]:
     """The answer's mask, (height, width) bool; probabilities are resampled, so that its edge stays smooth."""
     if answer.mask.shape == (height, width):
         return answer.mask
@@ -139,6 +139,6 @@ class Predictor:
             text=answer.text,
             confidence=confidence(candidates, chosen),
             image=image if own is None else own,
-            mask=answer.mask if own is None else _mask_of_size(answer, own.shape[0], own.shape[1]),
+            mask=answer.mask if own is None else mask_of_size(answer, own.shape[0], own.shape[1]),
             similarity=answer.similarity,
         )

@@ -1,5 +1,7 @@
 """Decoding against slower ways to the same answers: transformers' generate, and whole passes without a cache."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -154,6 +156,7 @@ def test_each_part_reads_no_more_than_it_must(lively):
     assert [len(row) for row in answers] == [6, 6, 6]
     assert (seen["sam"], seen["decoder"]) == ([3], [18])
     assert seen["vision"] == [3, 3]  # once for each of the two calls above
+    assert 0 not in seen["language"]  # nothing is computed for a batch whose answers have all ended
     assert sum(seen["language"]) == 2 * sum(len(path.ids) + path.complete for path in written)
 
 
@@ -171,6 +174,22 @@ def test_a_sample_depends_on_its_own_seed_and_not_on_its_company(lively):
     for mine, theirs in ((0, 0), (1, 1), (2, 3), (3, 4)):
         np.testing.assert_allclose(together[1][mine].similarity, alone[theirs].similarity, atol=1e-4)
     assert not np.allclose(alone[0].similarity, alone[1].similarity, atol=1e-2)
+
+
+def test_draws_are_those_of_the_images_seed_and_the_paths_number():
+    """A seed is the first 15 hex digits of SHA-256 over the length and text of a JSON list."""
+    draws = decoding.uniform_draws([3, 9], 2, 4)
+    assert draws.shape == (4, 4) and draws.dtype == torch.float64
+    for row, (seed, path) in enumerate([(3, 0), (3, 1), (9, 0), (9, 1)]):
+        assert torch.equal(draws[row], torch.rand(4, generator=generator_of("text", seed, path), dtype=torch.float64))
+    regions = decoding.region_generator(9, 1)
+    assert torch.equal(torch.rand(4, generator=regions), torch.rand(4, generator=generator_of("region", 9, 1)))
+
+
+def generator_of(purpose, seed, path):
+    text = f'["{purpose}",{seed},{path}]'.encode()
+    digest = hashlib.sha256(len(text).to_bytes(8, "big") + text).hexdigest()
+    return torch.Generator().manual_seed(int(digest[:15], 16))
 
 
 def test_samples_follow_the_softmax_and_never_the_impossible():

@@ -32,6 +32,25 @@ def test_overlay_marks_the_mask_and_leaves_the_rest(mask: np.ndarray, shape: tup
     assert (line == 0).all(axis=1).any(), "the dark outline shows on any background"
 
 
+@pytest.mark.parametrize(("height", "width"), [(60, 1), (1000, 4)])
+def test_the_tint_is_weak_and_the_outline_is_one_in_250_of_the_longer_side(height: int, width: int) -> None:
+    mask = np.zeros((height, 50), bool)
+    mask[20:40, 20:40] = True
+    line = draw_overlay(np.full((height, 50), 100, np.uint8), mask)[30]
+    assert line[20:40].tolist() == [[78, 122, 134]] * 20  # 78 % of 100 and 22 % of the tint
+    assert line[20 - width : 20].tolist() == [list(TINT)] * width
+    assert line[20 - 2 * width : 20 - width].tolist() == [[0, 0, 0]] * width
+    assert line[: 20 - 2 * width].tolist() == [[100, 100, 100]] * (20 - 2 * width)
+
+
+@pytest.mark.parametrize(("similarity", "colour"), [(0.0, (0, 0, 4)), (1.0, (252, 255, 164)), (7.0, (252, 255, 164))])
+def test_heat_is_45_percent_of_the_colour_map(similarity: float, colour: tuple[int, ...]) -> None:
+    """Inferno's first and last colour; what is above 1 is shown as 1."""
+    picture = draw_similarity(np.full((6, 8), 100, np.uint8), np.full((2, 2), similarity, np.float32))
+    assert picture.shape == (6, 8, 3)
+    np.testing.assert_allclose(picture, np.broadcast_to(55 + 0.45 * np.array(colour), (6, 8, 3)), atol=1)
+
+
 @pytest.mark.parametrize("fill", [False, True])
 def test_overlay_of_nothing_and_of_everything(fill: bool) -> None:
     image = np.full((20, 30), 100, np.uint8)

@@ -14,7 +14,7 @@ from sim4seg.config.base import Base
 from sim4seg.config.evaluate import Evaluate
 from sim4seg.config.ingest import Ingest
 from sim4seg.errors import ModelError, Sim4SegError
-from sim4seg.inference.predictor import Predictor, confidence
+from sim4seg.inference.predictor import Predictor, confidence, mask_of_size
 from sim4seg.inference.settings import AnswerSettings
 from sim4seg.inference.tts import Candidate
 from tests.settings import settings
@@ -77,3 +77,12 @@ def test_what_cannot_be_answered_is_refused(built, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"not an image")
     with pytest.raises(Sim4SegError, match="bad.png"):
         predictor.predict(tmp_path / "bad.png", "Where?")
+
+
+def test_a_mask_for_another_size_is_made_of_resampled_probabilities() -> None:
+    """From two pixels to eight: between 0 and 0.7 lie 0.09, 0.26, 0.44 and 0.61; one is over a half."""
+    probability = np.tile(np.array([0.0, 0.7], np.float32), (2, 1))
+    answer = replace(candidate("x", probability > 0.5), probability=probability)
+    resampled = mask_of_size(answer, 2, 8)
+    assert resampled.tolist() == [[False] * 5 + [True] * 3] * 2
+    assert mask_of_size(answer, 2, 2) is answer.mask

@@ -115,12 +115,15 @@ def candidate(pixels, log_probability=-1.0):
     return Candidate("", mask, mask.astype(np.float32), np.zeros((1, 1), np.float32), log_probability, 0.5, 0, 0)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("candidates", "chosen"),
     [
         ([candidate({0})], 0),
         # The two that agree, though the third is likelier: 0.5 + e^-2 > 0 + e^-1.
         ([candidate({7}, -1.0), candidate({0, 1}, -2.0), candidate({0, 1}, -2.0)], 1),
+        # The same where the third is 0.53 likely: a mask's overlap with itself does not count.
+        ([candidate({7}, -0.625), candidate({0, 1}, -2.0), candidate({0, 1}, -2.0)], 1),
         # Masks alike: the likeliest text.
         ([candidate({0}, -3.0), candidate({0}, -0.1), candidate({0}, -2.0)], 1),
         # All alike: the earliest.
