@@ -15,6 +15,7 @@ from sim4seg.plan.activation_memory import Activations, count_activations
 from sim4seg.plan.dry_run import Lengths, Step, make_batch, run_step
 from sim4seg.plan.static_memory import BYTES, Counts, Precision, precision_of
 from sim4seg.training.lora import add_lora, trained_count
+from sim4seg.training.precision import cast_weights
 
 QUESTION_TOKENS, ANSWER_TOKENS = 96, 256
 SAVED = 4
@@ -82,8 +83,7 @@ def trained_on_meta(preset: str, precision: Precision) -> Sim4SegForConditionalG
         add_lora(model, chosen.trained, chosen.seg_row_only)
     # The paper's losses; ours are for training from scratch.
     model.config.loss = {**model.config.loss, "region": 0.0, "iou": 0.0, "align": 0.0, "attend": 0.0}
-    for weight in model.parameters():
-        weight.data = weight.data.to(getattr(torch, precision.trained if weight.requires_grad else precision.frozen))
+    cast_weights(model, getattr(torch, precision.frozen), getattr(torch, precision.trained))
     return model
 
 

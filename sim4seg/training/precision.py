@@ -28,13 +28,14 @@ def check_precision(params: Train) -> None:
             )
 
 
-def cast_weights(model: nn.Module, dtype: torch.dtype) -> None:
-    """Hold frozen weights in ``dtype`` and trained ones in float32, in place.
+def cast_weights(model: nn.Module, frozen: torch.dtype, trained: torch.dtype = torch.float32) -> None:
+    """Hold frozen and trained weights in these element types, in place; buffers stay.
 
-    Most updates of a trained weight are smaller than bfloat16's rounding of it, and would be lost. Buffers stay.
+    Most updates of a trained weight are smaller than bfloat16's rounding of it, and would be lost: another type than
+    float32 is for counting what an engine does that keeps float32 copies of its own.
     """
     for weight in model.parameters():
-        weight.data = weight.data.to(torch.float32 if weight.requires_grad else dtype)
+        weight.data = weight.data.to(trained if weight.requires_grad else frozen)
 
 
 def take_trained(model: nn.Module, weights: dict[str, Tensor]) -> None:

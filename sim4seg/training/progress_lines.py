@@ -28,5 +28,5 @@ class PlainProgress(TrainerCallback):  # type: ignore[misc]
         if not logs or not done or "train_runtime" in logs or not state.is_world_process_zero:
             return
         left = (time.monotonic() - self.begun) / done * (state.max_steps - state.global_step)
-        shown = "  ".join(f"{k.removeprefix('eval_val_')} {v:.4g}" for k, v in logs.items() if isinstance(v, float))
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in logs.items() if isinstance(v, float))
         print(f"train: step {state.global_step}/{state.max_steps}  {shown}  {left / 60:.1f} min left", file=sys.stderr)

@@ -58,7 +58,7 @@ def prepare(params: Train, tokenizer: Path | str, seed: int) -> Built:
         return _watched(model, params.loss), processor
     check_segmenter(params.preset, preset, params.weights)
     model, processor = build(params.preset, load_tokenizer(tokenizer), params.region, params.loss, seed)
-    start_segmenter(model, params.weights)
+    start_segmenter(model, preset, params.weights)
     return model, processor
 
 

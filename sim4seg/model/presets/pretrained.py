@@ -21,6 +21,7 @@ from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets.preset import Preset, TokenVocabulary
 from sim4seg.model.processing import Sim4SegProcessor
 from sim4seg.model.tokenizer import check_tokenizer
+from sim4seg.model.weights.pinned_folder import check_folder
 
 
 def from_weights(params: Train, preset: Preset, seed: int) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:
@@ -38,29 +39,27 @@ def from_weights(params: Train, preset: Preset, seed: int) -> tuple[Sim4SegForCo
     whole = _model_type(folder) == Sim4SegConfig.model_type
     check_segmenter(params.preset, preset, weights, whole)
     if weights.lvlm_sha256:
-        _check_digest(folder, weights.lvlm_sha256)
+        check_folder(folder, weights.lvlm_sha256, "train.weights.lvlm_sha256")
     model, processor = _whole(folder, preset) if whole else _parts(folder, preset, seed, weights)
     model.config.region, model.config.loss = params.region.model_dump(), params.loss.model_dump()
-    start_segmenter(model, weights)
+    start_segmenter(model, preset, weights)
     # In bfloat16 they are held as far as they are frozen, which is known later (sim4seg.training.precision).
     return (model.float() if weights.dtype == "float32" else model), processor
 
 
-def start_segmenter(model: Sim4SegForConditionalGeneration, weights: Weights) -> None:
+def start_segmenter(model: Sim4SegForConditionalGeneration, preset: Preset, weights: Weights) -> None:
     """Put the SAM that ``train.weights.sam`` names into a model, if it names one.
 
     Raises:
         ConfigError: it is not there.
         ModelError: a digest differs, or it is of another build.
     """
-    if not weights.sam:
-        return
-    if not Path(weights.sam).exists():
-        raise _not_there("sam", weights.sam, "")
-    from sim4seg.model.weights.sam import load_sam
+    path = sam_path(preset, weights)
+    if path is not None:
+        from sim4seg.model.weights.sam import load_sam
 
-    load_sam(model.segmenter, Path(weights.sam), weights.sam_sha256 or None)
-    _share_tower(model)
+        load_sam(model.segmenter, path, weights.sam_sha256 or None)
+        _share_tower(model)
 
 
 def _share_tower(model: Sim4SegForConditionalGeneration) -> None:
@@ -71,7 +70,7 @@ def _share_tower(model: Sim4SegForConditionalGeneration) -> None:
 
 
 def check_segmenter(name: str, preset: Preset, weights: Weights, whole: bool = False) -> None:
-    """Refuse to begin without the SAM that a preset starts from.
+    """Refuse to begin without the SAM that a preset starts from: before the LVLM is read, which may take minutes.
 
     Args:
         name: the preset's.
@@ -82,11 +81,22 @@ def check_segmenter(name: str, preset: Preset, weights: Weights, whole: bool = F
     Raises:
         ConfigError: it is not given, or not on this machine.
     """
-    if preset.sam and not whole and not weights.sam:
+    if sam_path(preset, weights) is None and preset.sam and not whole:
         raise _not_given(name, "sam", preset.sam)
-    # Told before the LVLM is read, which takes minutes at full size.
-    if weights.sam and not Path(weights.sam).exists():
+
+
+def sam_path(preset: Preset, weights: Weights) -> Path | None:
+    """The file, or the folder of a model, that ``train.weights.sam`` names; None where it is empty.
+
+    Raises:
+        ConfigError: it is not on this machine.
+    """
+    if not weights.sam:
+        return None
+    path = Path(weights.sam)
+    if not path.exists():
         raise _not_there("sam", weights.sam, preset.sam)
+    return path
 
 
 def _not_given(name: str, part: str, source: str) -> ConfigError:
@@ -139,10 +149,8 @@ def digests_not_given(name: str, preset: Preset, weights: Weights) -> dict[str, 
     found = {}
     if weights.lvlm and not weights.lvlm_sha256:
         found["lvlm"] = digest_directory(local_folder(name, preset, weights))
-    if weights.sam and not weights.sam_sha256:
-        sam = Path(weights.sam)
-        if not sam.exists():
-            raise _not_there("sam", weights.sam, preset.sam)
+    sam = sam_path(preset, weights)
+    if sam is not None and not weights.sam_sha256:
         found["sam"] = digest_directory(sam) if sam.is_dir() else digest_file(sam)
     return found
 
@@ -154,16 +162,6 @@ def _model_type(folder: Path) -> str:
         raise ModelError(
             "config.json is missing or not JSON", where=str(folder), remedy="give the folder of a model"
         ) from error
-
-
-def _check_digest(folder: Path, wanted: str) -> None:
-    found = digest_directory(folder)
-    if found != wanted.lower():
-        raise ModelError(
-            f"the weights have the digest {found}, not {wanted}",
-            where=str(folder),
-            remedy="download them again, or, if they are meant, correct train.weights.lvlm_sha256",
-        )
 
 
 def _whole(folder: Path, preset: Preset) -> tuple[Sim4SegForConditionalGeneration, Sim4SegProcessor]:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from sim4seg.digest import digest_directory, digest_file
+from sim4seg.digest import digest_file
 from sim4seg.errors import ModelError
 from sim4seg.model.segmenter import Segmenter
 from sim4seg.model.weights.checkpoint import SUFFIXES, Checkpoint, open_checkpoint
+from sim4seg.model.weights.pinned_folder import check_folder
 from sim4seg.model.weights.sam_sizes import sam_sizes
 
 PUBLISHED = {
@@ -64,12 +65,8 @@ def _of_file(path: Path, sha256: str | None) -> tuple[Checkpoint, str]:
 
 def _of_model(folder: Path, sha256: str | None) -> tuple[Checkpoint, str]:
     """A model's checkpoint, and what the names of its SAM start with."""
-    if sha256 and (found := digest_directory(folder)) != sha256.lower():
-        raise ModelError(
-            f"the folder is not the one asked for: digest {found}, expected {sha256}",
-            where=str(folder),
-            remedy="give the folder that you mean, or its digest",
-        )
+    if sha256:
+        check_folder(folder, sha256, "train.weights.sam_sha256")
     checkpoint = open_checkpoint(folder)
     if not any(name.startswith(MODEL_PREFIX) for name in checkpoint.tensors):
         raise ModelError("there is no SAM in it", where=str(folder), remedy="give the folder of a Sim4Seg model")
