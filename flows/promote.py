@@ -1,13 +1,11 @@
-"""From candidate to champion: at once by the rules, or after somebody was asked.
+"""From candidate to champion in a flow: at once by the rules, or after somebody was asked.
 
-``python -m flows.promote [--version N]`` promotes now, if the rules allow it. The flow ``sim4seg-promotion`` is what
-`flows.serve` offers for approvals: it shows the comparison and waits, suspended, for an answer from Prefect's page.
+The flow ``sim4seg-promotion`` is what `flows.serve` offers for approvals: it shows the comparison and waits, suspended,
+for an answer from Prefect's page. By hand, ``sim4seg promote`` does it.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,22 +167,3 @@ def _answered(params: Params, version: int, data: Path, answer: Approval) -> Sta
     if answer.promote:
         return _promote(params, version, data, answer.who, answer.why)
     return Completed(name="Declined", message=decline(params.register_, version, answer.who, answer.why).message)
-
-
-def main() -> int:
-    """Exit code 0, or 1 if a rule failed."""
-    parser = argparse.ArgumentParser(prog="python -m flows.promote", description="Promote now, if the rules allow it.")
-    parser.add_argument("--version", type=int, help="version to promote; default: the candidate")
-    version = parser.parse_args().version
-    from sim4seg.registry import promote
-
-    try:
-        print(promote(load_params().register_, version).message)
-    except Sim4SegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,27 +15,15 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from sim4seg.cli import app, parse_tts
+from sim4seg.cli.app import SUBJECTS, app
+from sim4seg.cli.predict import parse_tts
 from sim4seg.doctor import Check, check_libraries, check_params, check_snapshot, examine
 from sim4seg.errors import Sim4SegError
 from tests.model.conftest import built, tokenizer  # noqa: F401
 
 RUNNER = CliRunner()
 KEYS = {"diagnosis", "text", "confidence", "mask", "overlay", "similarity", "model_version", "seconds"}
-COMMANDS = (
-    "predict",
-    "doctor",
-    "phantoms",
-    "snapshot",
-    "promote",
-    "rollback",
-    "history",
-    "convert-lisa",
-    "merge-lora",
-    "save-adapters",
-    "push",
-    "reproduce",
-)
+COMMANDS = [command.__name__.replace("_", "-") for commands in SUBJECTS.values() for command in commands]
 ROOT = Path(__file__).parents[1]
 
 
@@ -101,18 +89,20 @@ def test_mistakes_are_explained(model: Path, image: Path, tmp_path: Path, argume
 def test_every_command_shows_examples(command: str) -> None:
     done = RUNNER.invoke(app, [command, "--help"])
     assert done.exit_code == 0
-    assert f"sim4seg {command}" in done.output
+    assert "Examples:" in done.output and f"sim4seg {command}" in done.output
 
 
-def test_help_imports_nothing_heavy() -> None:
-    """Help is there at once: what takes seconds to import is imported by the command that needs it."""
+def test_help_waits_for_no_other_part_of_the_project() -> None:
+    """What a command needs, of the project and of libraries, is imported by the command that needs it."""
     code = (
         "import sys; from typer.testing import CliRunner; from sim4seg.cli import app\n"
-        "print(CliRunner().invoke(app, ['--help']).exit_code)\n"
-        "print([m for m in ('torch', 'mlflow', 'transformers', 'pandas', 'numpy', 'monai') if m in sys.modules])"
+        "print(CliRunner().invoke(app, ['--help']).exit_code, *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["0", "[]"]
+    exit_code, *modules = done.stdout.split()
+    ours = {name for name in modules if name.startswith("sim4seg.") and not name.startswith("sim4seg.cli")}
+    assert exit_code == "0" and ours == {"sim4seg.errors", "sim4seg.offline"}
+    assert not {"torch", "mlflow", "transformers", "pandas", "numpy", "monai", "yaml"} & set(modules)
 
 
 def test_snapshot_lists_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from sim4seg.config.params import load_params
 from sim4seg.lineage.dvc_lock import LineageError, Lock, parse_lock, read_yaml
 from sim4seg.registry.resolution import Registered, version_named
 
@@ -93,11 +94,17 @@ class Evidence:
         return {"python": str(python["python"]), **found}
 
 
-def read_evidence(uri: str, workspace: Path) -> Evidence:
-    """The past of the version that ``uri`` names (``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``).
+def read_evidence(version: str, workspace: Path) -> Evidence:
+    """A version's past.
+
+    Args:
+        version: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, or the version's number alone.
+        workspace: project folder, whose params.yaml names the model for a number alone.
 
     Raises:
         RegistryError: nothing of that name, or the store failed.
     """
-    registered = version_named(uri, workspace)
+    if version.isdecimal():
+        version = f"models:/{load_params(workspace / PARAMS).register_.name}/{version}"
+    registered = version_named(version, workspace)
     return Evidence(registered, registered.evidence())

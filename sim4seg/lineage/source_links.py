@@ -15,6 +15,7 @@ from sim4seg.digest import digest_file
 from sim4seg.errors import SourceError
 from sim4seg.lineage.dvc_cache import Objects
 from sim4seg.lineage.dvc_lock import LineageError, md5_file
+from sim4seg.lineage.dvc_project import cache_folder
 from sim4seg.lineage.evidence import SNAPSHOT, Evidence
 from sim4seg.lineage.links import FAILED, NOT_CHECKED, OK, Link
 
@@ -89,7 +90,7 @@ def _asked(title: str, snapshot: Snapshot, evidence: Evidence, workspace: Path) 
     return Link(title, OK, f"{len(snapshot.objects)} objects")
 
 
-def write_images(evidence: Evidence, objects: Objects, file: Path) -> int:
+def write_images(evidence: Evidence, workspace: Path, file: Path) -> int:
     """Write the source's objects that made the version as CSV: key, size, digest (SHA-256, or ETag), version.
 
     Returns:
@@ -101,11 +102,11 @@ def write_images(evidence: Evidence, objects: Objects, file: Path) -> int:
     snapshot = read_snapshot(evidence.folder / SNAPSHOT)
     rows: list[tuple[str, int, str, str]] = []
     if snapshot.kind == "phantoms":
-        files = _raw_files(evidence, objects)
+        files = _raw_files(evidence, Objects(workspace, cache_folder(workspace)))
         if files is None:
             raise LineageError(
                 "the phantoms that made this version are not in data/raw any more",
-                where=str(objects.workspace / RAW),
+                where=str(workspace / RAW),
                 remedy="run `sim4seg reproduce VERSION --rebuild --keep`, which paints them again",
             )
         rows = [(key, path.stat().st_size, digest_file(path), "") for key, path in sorted(files.items())]

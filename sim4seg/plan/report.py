@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sim4seg.plan.activation_memory import Activations
 from sim4seg.plan.budget import Budget, Machine, Run
+from sim4seg.plan.fitting_machines import fits_on
 from sim4seg.plan.static_memory import GB
 
 TERA = 1e12
@@ -108,20 +109,17 @@ HEAD = (
 )
 
 
-def table(budgets: Sequence[Budget], fits: Sequence[Sequence[str]]) -> str:
-    """Markdown: a row a preset.
+def table(budgets: Sequence[Budget]) -> str:
+    """Markdown: a row a preset, in the last column the machines of :func:`sim4seg.plan.fitting_machines.fits_on`.
 
     Args:
         budgets: for one machine and run.
-        fits: for each the machines of :func:`sim4seg.plan.fitting_machines.fits_on`.
     """
-    head, *rows = (
-        f"| {' | '.join(cells)} |" for cells in (HEAD, *(_row(*each) for each in zip(budgets, fits, strict=True)))
-    )
+    head, *rows = (f"| {' | '.join(cells)} |" for cells in (HEAD, *map(_row, budgets)))
     return "\n".join([head, "|" + "---|" * len(HEAD), *rows])
 
 
-def _row(budget: Budget, fits: Sequence[str]) -> tuple[str, ...]:
+def _row(budget: Budget) -> tuple[str, ...]:
     cost, held = budget.cost, budget.held
     kept, again = (cost.operations(checkpointing=mode) / TERA for mode in (False, True))
     parts = (held.weights, held.gradients, held.optimizer, held.buffers)
@@ -136,5 +134,5 @@ def _row(budget: Budget, fits: Sequence[str]) -> tuple[str, ...]:
         f"{budget.one / GB:.1f}",
         f"{budget.largest_kept} / {budget.largest_checkpointed}",
         f"{budget.hours:.1f}",
-        ", ".join(fits) or "none of them",
+        ", ".join(fits_on(cost, budget.run)) or "none of them",
     )

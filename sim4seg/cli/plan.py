@@ -1,4 +1,4 @@
-"""``sim4seg plan``."""
+"""The command that says what a training would cost."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
+
+from sim4seg.cli.options import AsJson
 
 
 def plan(
@@ -37,7 +39,7 @@ def plan(
     table: Annotated[
         bool, typer.Option("--table", help="All presets with published weights, as Markdown; takes minutes.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What training would cost: parameters, operations, memory by part, batch, steps, hours, disk. No weights needed.
 
@@ -54,27 +56,15 @@ def plan(
 
         sim4seg plan --table
     """
-    from sim4seg.model.presets import PRESETS
     from sim4seg.plan.budget import Machine, Run
-    from sim4seg.plan.evaluation_memory import evaluation_bytes
-    from sim4seg.plan.fitting_machines import fits_on
-    from sim4seg.plan.make_budget import make_budget
+    from sim4seg.plan.preset_plan import plan_presets, published_presets
     from sim4seg.plan.report import describe
     from sim4seg.plan.report import table as as_table
-    from sim4seg.plan.static_memory import precision_of
-    from sim4seg.plan.step_cost import cost_of
 
     machine = Machine(gpus, gpu_memory, tflops, mfu, sharding, node=gpus_per_node)
     run = Run(steps_per_epoch, epochs, batch, samples, checkpointing, dtype, evaluated=evaluation_batch, images=images)
-    names = [name for name, each in PRESETS.items() if each.pretrained] if table else [preset]
-    costs = [cost_of(name, precision_of(sharding, dtype), answer=answer_tokens) for name in names]
-    budgets = [
-        make_budget(cost, machine, run, evaluation_bytes(cost, run.evaluated, run.paths, run.perturbations))
-        for cost in costs
-    ]
+    budgets = plan_presets(published_presets() if table else [preset], machine, run, answer_tokens)
     if as_json:
         print(json.dumps([asdict(budget) for budget in budgets], indent=2))
-    elif table:
-        print(as_table(budgets, [fits_on(cost, run) for cost in costs]))
     else:
-        print(describe(budgets[0]))
+        print(as_table(budgets) if table else describe(budgets[0]))

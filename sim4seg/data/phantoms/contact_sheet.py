@@ -1,15 +1,18 @@
-"""Contact sheet: ``python -m sim4seg.data.phantoms OUT.png [--key busi]``, with the masks' outlines in green."""
+"""Contact sheet of phantoms, with the masks' outlines in green."""
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
+from sim4seg.atomic import atomic_file
 from sim4seg.data.phantoms.catalogue import KEYS, paint_case
 from sim4seg.data.sample import PhantomCase
+from sim4seg.errors import Sim4SegError
 
 _TILE = 192
 
@@ -18,9 +21,7 @@ def _outlined(case: PhantomCase) -> Image.Image:
     image: NDArray[np.uint8] = case.image if case.image.ndim == 3 else np.repeat(case.image[..., None], 3, axis=2)
     image = image.copy()
     for structure in case.structures:
-        mask = np.pad(structure.mask, 1)
-        inner = mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
-        image[structure.mask & ~inner] = (0, 255, 0)
+        image[structure.mask & ~ndimage.binary_erosion(structure.mask)] = (0, 255, 0)
     return Image.fromarray(image)
 
 
@@ -39,18 +40,22 @@ def contact_sheet(keys: tuple[str, ...], columns: int, seed: int, size: int) -> 
     return sheet
 
 
-def main() -> None:
-    """Parse the command line and save the sheet."""
-    parser = argparse.ArgumentParser(prog="python -m sim4seg.data.phantoms", description=__doc__)
-    parser.add_argument("out", help="PNG to write")
-    parser.add_argument("--key", choices=KEYS, help="one dataset only, with more cases")
-    parser.add_argument("--columns", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=17)
-    parser.add_argument("--size", type=int, default=256)
-    options = parser.parse_args()
-    keys = (options.key,) if options.key else KEYS
-    contact_sheet(keys, options.columns, options.seed, options.size).save(options.out)
+def write_contact_sheet(out: Path, keys: tuple[str, ...], columns: int, seed: int, size: int) -> None:
+    """Write a contact sheet as PNG.
 
+    Args:
+        out: file to write.
+        keys: sub-datasets; empty = all.
+        columns: images in a row.
+        seed: of the phantoms.
+        size: shorter side of a painted image, pixels.
 
-if __name__ == "__main__":
-    main()
+    Raises:
+        Sim4SegError: no such sub-dataset.
+    """
+    unknown = sorted(set(keys) - set(KEYS))
+    if unknown:
+        raise Sim4SegError(f"no such sub-dataset: {', '.join(unknown)}", remedy=f"use some of {', '.join(KEYS)}")
+    sheet = contact_sheet(keys or KEYS, columns, seed, size)
+    with atomic_file(out) as partial:
+        sheet.save(partial, format="PNG")
