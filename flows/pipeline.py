@@ -23,7 +23,7 @@ from prefect.states import Failed  # noqa: E402
 from flows.dvc_runner import DvcRunner  # noqa: E402
 from flows.stage import run_stages  # noqa: E402
 from flows.step import REFUSED, StepFailed  # noqa: E402
-from sim4seg.errors import GateRefused, Sim4SegError  # noqa: E402
+from sim4seg.errors import GateRefused, Sim4SegError, exit_code_of  # noqa: E402
 from sim4seg.lineage.dvc_graph import read_graph  # noqa: E402
 
 RESULTS = Path("reports/results.md")
@@ -61,11 +61,10 @@ def main() -> int:
     parser.add_argument("--force", action="store_true", help="run every stage, changed or not")
     parser.add_argument("--no-promote", action="store_true", help="stop after the last stage")
     given = parser.parse_args()
-    try:
-        state = pipeline(given.force, not given.no_promote, return_state=True)
-    except Sim4SegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return exit_code_of(lambda: _exit_code(pipeline(given.force, not given.no_promote, return_state=True)))
+
+
+def _exit_code(state: State[Any]) -> int:
     if state.is_completed():
         return 0
     return GateRefused.exit_code if state.name == REFUSED else 1

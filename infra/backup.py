@@ -27,7 +27,7 @@ from infra.identities import ADMIN, secret_name
 from infra.local import object_store, postgres
 from infra.local.stack import Stack
 from sim4seg.atomic import atomic_directory, write_json
-from sim4seg.errors import Sim4SegError
+from sim4seg.errors import Sim4SegError, exit_code_of
 
 BUCKETS = ("mlflow", "dvc", "champion")
 """Not ``data``: snapshots name versions of its objects, which a copy does not keep. The store can replicate it."""
@@ -190,12 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.action in OF_A_STACK and not options.dir:
         parser.error(f"{options.action} needs --dir")
-    try:
-        ACTIONS[options.action](options)
-    except Sim4SegError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code_of(lambda: ACTIONS[options.action](options))
 
 
 if __name__ == "__main__":

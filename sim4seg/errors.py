@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = re.compile(r"No space left on device|disk is full|PytorchStreamWriter failed|Disk quota exceeded")
@@ -80,6 +81,20 @@ class Unreachable(Sim4SegError):
     """
 
     exit_code = 75
+
+
+def exit_code_of(work: Callable[[], int | None]) -> int:
+    """Do what a program is for.
+
+    Returns:
+        What ``work`` returns (None = 0); or the exit code of a :class:`Sim4SegError`, whose message goes to standard
+        error.
+    """
+    try:
+        return work() or 0
+    except Sim4SegError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

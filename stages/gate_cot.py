@@ -11,12 +11,7 @@ def main(params: Params) -> None:
     from sim4seg.quality.cot_suite import cot_suite
     from sim4seg.quality.gate import GatePaths, run_gate
 
-    paths = GatePaths(
-        manifest=Path("data/manifest_cot.parquet"),
-        report=Path("reports/gate_cot.json"),
-        docs=Path("reports/gate_cot"),
-        ticket=Path("data/gates/gate_cot.json"),
-    )
+    paths = GatePaths.in_project("gate_cot", Path("data/manifest_cot.parquet"))
     run_gate("gate_cot", cot_suite, params.gate_cot, paths)
 
 

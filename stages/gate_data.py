@@ -11,12 +11,7 @@ def main(params: Params) -> None:
     from sim4seg.quality.data_suite import data_suite
     from sim4seg.quality.gate import GatePaths, run_gate
 
-    paths = GatePaths(
-        manifest=Path("data/manifest.parquet"),
-        report=Path("reports/gate_data.json"),
-        docs=Path("reports/gate_data"),
-        ticket=Path("data/gates/gate_data.json"),
-    )
+    paths = GatePaths.in_project("gate_data", Path("data/manifest.parquet"))
     run_gate("gate_data", data_suite, params.gate_data, paths)
 
 

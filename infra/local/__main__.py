@@ -16,7 +16,7 @@ from pathlib import Path
 
 from infra.identities import ROLES
 from infra.local.stack import OWN, POOL, Stack
-from sim4seg.errors import Sim4SegError
+from sim4seg.errors import Sim4SegError, exit_code_of
 
 FOLDER = Path("work/stack")
 
@@ -47,34 +47,35 @@ def _status(stack: Stack) -> int:
     return 1 if amiss else 0
 
 
+def _act(options: argparse.Namespace) -> int:
+    if options.action != "up" and not (options.dir / "stack.json").exists():
+        raise Sim4SegError(
+            f"there is no stack in {options.dir}", remedy="start one with `up`, or name its folder by --dir"
+        )
+    stack = Stack(options.dir, options.postgres, options.worker, options.pool)
+    if options.action == "up":
+        stack.up()
+        print(f"Prefect  http://127.0.0.1:{stack.ports['prefect']}")
+        print(f"MLflow   http://127.0.0.1:{stack.ports['mlflow']}")
+        print(f"S3       {stack.endpoint}")
+        print(f'logins and keys: eval "$(python -m infra.local env --dir {options.dir})"')
+    elif options.action == "down":
+        stack.purge() if options.purge else stack.down()
+    elif options.action == "status":
+        return _status(stack)
+    elif options.action == "kill":
+        for name in options.service:
+            stack[name].kill()
+    else:
+        for name, value in stack.env(options.role).items():
+            print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks; the exit code."""
     options = _parse(arguments)
-    try:
-        if options.action != "up" and not (options.dir / "stack.json").exists():
-            print(f"there is no stack in {options.dir}", file=sys.stderr)
-            return 1
-        stack = Stack(options.dir, options.postgres, options.worker, options.pool)
-        if options.action == "up":
-            stack.up()
-            print(f"Prefect  http://127.0.0.1:{stack.ports['prefect']}")
-            print(f"MLflow   http://127.0.0.1:{stack.ports['mlflow']}")
-            print(f"S3       {stack.endpoint}")
-            print(f'logins and keys: eval "$(python -m infra.local env --dir {options.dir})"')
-        elif options.action == "down":
-            stack.purge() if options.purge else stack.down()
-        elif options.action == "status":
-            return _status(stack)
-        elif options.action == "kill":
-            for name in options.service:
-                stack[name].kill()
-        else:
-            for name, value in stack.env(options.role).items():
-                print(f"export {name}={shlex.quote(value)}")
-    except Sim4SegError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code_of(lambda: _act(options))
 
 
 if __name__ == "__main__":

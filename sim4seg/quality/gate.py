@@ -52,6 +52,11 @@ class GatePaths:
     docs: Path
     ticket: Path
 
+    @classmethod
+    def in_project(cls, gate: str, manifest: Path) -> GatePaths:
+        """The places in a project folder that bear a gate's name."""
+        return cls(manifest, Path(f"reports/{gate}.json"), Path(f"reports/{gate}"), Path(f"data/gates/{gate}.json"))
+
 
 Suite = Callable[[pd.DataFrame, Any], tuple[pd.DataFrame, list[Check]]]
 """From manifest and thresholds to the frame that is validated (with derived columns) and the checks."""

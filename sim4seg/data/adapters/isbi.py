@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sim4seg.data.adapters.base import NO_LABEL, ReadLog, WritableAdapter, image_files, register
+from sim4seg.data.adapters.base import ReadLog, WritableAdapter, image_files, register
+from sim4seg.data.adapters.isic_archive import MASK_ENDINGS, lesion_samples
 from sim4seg.data.adapters.pictures import save_image, save_mask
 from sim4seg.data.adapters.tables import read_pairs, write_rows
-from sim4seg.data.sample import MaskFiles, PhantomCase, RawSample, Split
+from sim4seg.data.sample import PhantomCase, RawSample, Split
 
 _PARTS: dict[str, Split] = {"Training": "train", "Test": "test"}
-_MASK_ENDINGS = ("_Segmentation.png", "_segmentation.png")
-
-
-def lesion_mask(folder: Path, stem: str) -> Path:
-    """The mask file of an image of the ISIC archive's challenges, in either spelling (the later one if neither is)."""
-    candidates = [folder / f"{stem}{ending}" for ending in _MASK_ENDINGS]
-    return next((path for path in candidates if path.is_file()), candidates[-1])
 
 
 @register
@@ -39,31 +33,13 @@ class Isbi2016(WritableAdapter):
             for letter in ("B", ""):
                 folder = root / f"ISBI2016_ISIC_Part3{letter}_{part}_Data"
                 if folder.is_dir():
-                    labels = self._labels(root, letter, part)
-                    yield from self._of_part(root, folder, labels, split, log)
+                    images = (image for image in image_files(folder) if not image.name.endswith(MASK_ENDINGS))
+                    yield from lesion_samples(images, folder, self._labels(root, letter, part), root, log, split)
 
     @staticmethod
     def _labels(root: Path, letter: str, part: str) -> dict[str, str]:
         # The archive has the table beside the images' folder.
         return read_pairs(root / f"ISBI2016_ISIC_Part3{letter}_{part}_GroundTruth.csv")
-
-    @staticmethod
-    def _of_part(root: Path, folder: Path, labels: dict[str, str], split: Split, log: ReadLog) -> Iterator[RawSample]:
-        for image in image_files(folder):
-            if image.name.endswith(_MASK_ENDINGS):
-                continue
-            if image.stem not in labels:
-                log.pass_over(NO_LABEL)
-                continue
-            yield RawSample(
-                image=image,
-                mask=MaskFiles((lesion_mask(folder, image.stem),)),
-                label=labels[image.stem],
-                target="skin lesion",
-                group=image.stem,
-                key=image.relative_to(root).as_posix(),
-                split=split,
-            )
 
     def write(self, root: Path, cases: Iterable[PhantomCase]) -> None:
         tables: dict[str, list[tuple[str, str]]] = {part: [] for part in _PARTS}

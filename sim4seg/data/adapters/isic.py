@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sim4seg.data.adapters.base import NO_LABEL, ReadLog, WritableAdapter, image_files, register
-from sim4seg.data.adapters.isbi import lesion_mask
+from sim4seg.data.adapters.base import ReadLog, WritableAdapter, image_files, register
+from sim4seg.data.adapters.isic_archive import lesion_samples
 from sim4seg.data.adapters.pictures import save_image, save_mask
 from sim4seg.data.adapters.tables import read_pairs, read_rows, write_rows
-from sim4seg.data.sample import MaskFiles, PhantomCase, RawSample
+from sim4seg.data.sample import PhantomCase, RawSample
 from sim4seg.errors import DataError
 
 _IMAGES = "ISIC2018_Task1-2_Training_Input"
@@ -42,21 +42,8 @@ class Isic2018(WritableAdapter):
     title = "ISIC 2018"
 
     def samples(self, root: Path, log: ReadLog) -> Iterator[RawSample]:
-        labels = self._labels(root)
-        for image in image_files(root / _IMAGES):
-            if image.stem.endswith("_superpixels"):
-                continue
-            if image.stem not in labels:
-                log.pass_over(NO_LABEL)
-                continue
-            yield RawSample(
-                image=image,
-                mask=MaskFiles((lesion_mask(root / _MASKS, image.stem),)),
-                label=labels[image.stem],
-                target="skin lesion",
-                group=image.stem,
-                key=image.relative_to(root).as_posix(),
-            )
+        images = (image for image in image_files(root / _IMAGES) if not image.stem.endswith("_superpixels"))
+        yield from lesion_samples(images, root / _MASKS, self._labels(root), root, log)
 
     @staticmethod
     def _labels(root: Path) -> dict[str, str]:
