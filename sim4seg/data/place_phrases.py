@@ -5,7 +5,7 @@ Left and right are those of the image, not of the patient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -33,7 +33,6 @@ class Part:
 
 
 Structure = Sequence[Part]
-Namer = Callable[[Sequence[Structure]], list[str]]
 
 
 def _centre(structure: Structure) -> tuple[float, float]:

@@ -27,15 +27,6 @@ def _worktrees(repository: Path) -> dict[Path, list[str]]:
     return known
 
 
-def main_checkout(folder: Path) -> Path:
-    """The main checkout of the repository that ``folder`` belongs to; itself unless it is a linked worktree.
-
-    Raises:
-        GitError: not under git.
-    """
-    return next(iter(_worktrees(folder)))
-
-
 def prune(repository: Path) -> None:
     """Forget worktrees whose folders are gone, those too whose making or removal was killed."""
     for folder, lines in _worktrees(repository).items():

@@ -24,7 +24,6 @@ from sim4seg.data.phantoms.canvas import (
 )
 from sim4seg.data.sample import PhantomStructure
 
-BUSI_LABELS = ("benign", "malignant", "normal")
 BUSI_CYCLE = ("benign", "malignant", "benign", "malignant", "benign", "malignant", "normal", "normal")
 """Labels of eight images: a quarter of them are normal."""
 TN3K_LABELS = ("benign nodule", "malignant nodule")
