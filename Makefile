@@ -27,7 +27,7 @@ export GOMP_SPINCOUNT = 2000
 # dvc.yaml runs "python -m stages.*": that python is the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install demo smol test check faults lint docs clean
+.PHONY: help install demo smol test check mutation faults lint docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -73,6 +73,9 @@ test: lint docs  ## everything that must hold: lint, types, import rules, docume
 
 check: lint  ## lint, types and the tests without servers and trainings: the inner loop, a minute or so
 	$(PYTEST) -m "not slow"
+
+mutation: $(STAMP)  ## small mistakes in the modules that matter most, one at a time: do the tests catch them?
+	$(BIN)/python -m benchmarks.mutation
 
 faults: $(STAMP)  ## kill every server in the middle of every stage of retraining; half an hour or more
 	$(BIN)/python -m tests.team.faults

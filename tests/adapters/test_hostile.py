@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,6 +23,7 @@ points = st.lists(st.tuples(number, number).map(list) | number, max_size=5)
 anything = st.recursive(st.none() | number | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=4)
 
 
+@pytest.mark.slow
 @given(st.text() | st.sampled_from(["../x", "a/../../x", "/etc/passwd", "..", "a\\..\\b", "x\0", ".", "", "é" * 200]))
 def test_a_listed_file_stays_below_its_folder(name: str) -> None:
     folder = Path("/some/folder")

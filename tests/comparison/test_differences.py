@@ -113,6 +113,7 @@ def test_only_cases_that_both_have_are_compared():
     assert compare(pair(cases(ids, 1), cases(ids[:7], 2), splits(ids[2:]))).n == 5
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(monkeypatch):
     """Two equal models: of 60 intervals 57 should hold 0; fewer than 48 has a probability below 1 in 1,000."""
     monkeypatch.setattr(differences, "RESAMPLES", 100)

@@ -162,6 +162,7 @@ def test_every_wording_keeps_to_the_contract():
     assert all(wording.endswith(": {label}") for wording in phrases()["finally"])
 
 
+@pytest.mark.slow
 def test_texts_are_written_for_every_row_whatever_the_workers(tmp_path):
     generic(tmp_path / "raw")
     where = run(tmp_path)

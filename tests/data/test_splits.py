@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim4seg.config.ingest import SplitShares
 from sim4seg.data.duplicates import Groups, near_pairs, perceptual_hash
 from sim4seg.data.splits import SplitRow, assign_splits
 from tests.data.pictures import texture
@@ -44,6 +45,41 @@ def test_shares_are_exact_and_labels_are_spread():
     assert [splits.count(s) for s in ("train", "val", "test")] == [140, 20, 40]
     rare = [s for r, s in zip(found, splits, strict=True) if r.label == "y"]
     assert abs(rare.count("test") - 10) <= 1
+
+
+def test_each_label_has_its_share_and_the_order_of_the_rows_does_not_matter():
+    found = [SplitRow("a", f"{label}{i}", label, None) for i in range(10) for label in "abcdefghijk"]
+    splits = dict(zip(found, assign_splits(found, SHARES, 3), strict=True))
+    for label in "abcdefghijk":
+        mine = [split for row, split in splits.items() if row.label == label]
+        assert [mine.count(split) for split in ("train", "val", "test")] == [7, 1, 2], label
+    backwards = found[::-1]
+    assert dict(zip(backwards, assign_splits(backwards, SHARES, 3), strict=True)) == splits
+
+
+def test_the_seed_decides_who_is_tested_on():
+    found = [SplitRow("a", str(i), "x", None) for i in range(100)]
+    tested = {
+        seed: {row.group for row, split in zip(found, assign_splits(found, SHARES, seed), strict=True)
+               if split == "test"}
+        for seed in (0, 1, 2)
+    }  # fmt: skip
+    assert all(len(groups) == 20 for groups in tested.values())
+    assert len({frozenset(groups) for groups in tested.values()}) == 3
+
+
+def test_shares_are_of_rows():
+    found = [SplitRow("a", str(i), "x", None) for i in range(10) for _ in range(4)]
+    found += [SplitRow("a", "large", "y", None)] * 20
+    splits = assign_splits(found, SplitShares(train=0.5, val=0.25, test=0.25), 1)
+    counts = [splits[:40].count(split) for split in ("train", "val", "test")]
+    assert counts[0] == 20 and sorted(counts[1:]) == [8, 12]
+    assert splits[40:] == ["train"] * 20, "what lacks most when twenty come at once is the largest share"
+
+
+def test_of_splits_that_lack_the_same_the_first_is_served():
+    two = [SplitRow("a", str(i), "x", None) for i in range(2)]
+    assert set(assign_splits(two, SplitShares(train=0.5, val=0.25, test=0.25), 0)) == {"train", "val"}
 
 
 def test_ten_groups_reach_every_split_and_missing_validation_is_drawn_from_training():

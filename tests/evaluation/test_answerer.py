@@ -26,6 +26,7 @@ def model(built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_model_is_scored_the_same_twice(model: Path, tmp_path: Path) -> None:
     frame = manifest().iloc[10:22]
     for name in ("one", "two"):

@@ -180,6 +180,7 @@ def test_interrupted_and_rerun_gives_the_same_bytes_without_answering_twice(tmp_
     assert list((tmp_path / "parts" / "work").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_killed_and_rerun_gives_the_same_bytes(tmp_path: Path) -> None:
     run(tmp_path / "whole", Rule())
     process = multiprocessing.get_context("spawn").Process(target=run, args=(tmp_path / "parts", Rule(8, killed=True)))

@@ -16,6 +16,8 @@ from sim4seg.training.processes import Processes
 from tests.gpu.pretend import FAR, Far, PretendGpu, moved, to_gpu
 from tests.settings import plain_loss, settings
 
+pytestmark = pytest.mark.slow
+
 OURS = plain_loss(region=0.5, iou=0.1, align=1.0, attend=0.5, conclusion=5.0)
 PAPERS = plain_loss()
 SIZES = ((64, 43), (50, 64))

@@ -39,6 +39,7 @@ def by_generate(lvlm, inputs, end, pad, image):
     return [row[: row.index(end)] if end in row else row for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [-50.0, 4.5])
 def test_greedy_answers_are_those_of_generate(lively, end):
     model, processor = lively

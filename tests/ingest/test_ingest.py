@@ -69,6 +69,7 @@ def test_the_shards_open_as_a_hugging_face_dataset(tmp_path):
     assert loaded["train"][0]["mask"].mode == "L"
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_workers_or_on_the_run(tmp_path):
     generic(tmp_path / "raw", 30)
     first, second = run(tmp_path, "one", workers=1), run(tmp_path, "two", workers=2)

@@ -21,6 +21,8 @@ from sim4seg.registry.store import Store
 from sim4seg.registry.tags import IDENTITY
 from tests.settings import settings
 
+pytestmark = pytest.mark.slow
+
 PARAMS = settings(Register)
 UNREAD = ["reports/cases.parquet", "data/manifest_cot.parquet"]
 

@@ -25,6 +25,8 @@ from sim4seg.registry import (
 from sim4seg.registry.store import Store
 from tests.settings import settings
 
+pytestmark = pytest.mark.slow
+
 PARAMS = settings(Register)
 
 

@@ -1,0 +1,1 @@
+"""Do the tests catch small mistakes? See docs/testing.md."""
