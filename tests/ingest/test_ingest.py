@@ -303,6 +303,7 @@ def test_killed_at_any_moment_a_rerun_ends_in_the_same_bytes(tmp_path):
         assert digest_directory(tmp_path / "whole" / name) == digest_directory(tmp_path / "killed" / name)
 
 
+@pytest.mark.slow
 def test_phantoms_do_not_depend_on_workers(tmp_path):
     params = settings(Fetch, phantoms=settings(PhantomCounts, train=2, val=1, test=1, size=96))
     write_snapshot(tmp_path / "s.json", Snapshot(kind="phantoms"))

@@ -88,6 +88,7 @@ def test_grids_that_differ_are_resampled_each_as_if_alone():
         assert torch.equal(together[row : row + 1], rvls2m.to_region_matrix(alone, affine[row : row + 1], 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_instance_learns_and_only_its_trainable_set_moves(tokenizer, name):
     model, processor = build(name, tokenizer, settings(Region), plain_loss(**PAPER), seed=0)
@@ -120,6 +121,7 @@ def test_a_small_instance_learns_and_only_its_trainable_set_moves(tokenizer, nam
     assert not any(part in key for key in trained for part in ("image_encoder", "prompt_encoder", "visual", "vision"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_extreme_images_get_answers_saved_and_loaded(tokenizer, tmp_path, name):
     """1 x 1 and 20,000 x 50: through processor, forward and generation; loaded again, the same masks."""

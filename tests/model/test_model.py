@@ -68,6 +68,7 @@ def test_a_batch_answers_as_its_images_do_alone(built):
             torch.testing.assert_close(alone[0], together[row], atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_every_part_learns_and_similarity_gets_a_gradient_through_the_binary_mask(tokenizer):
     model, processor = build("tiny", tokenizer, settings(Region), plain_loss(region=0, iou=1), seed=0)
     data = batch(processor, [(64, 64), (64, 80)])
@@ -145,6 +146,7 @@ def test_attention_is_learnt_with_plain_kernels_and_loaded_with_fused_ones(token
     torch.testing.assert_close(*both, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_off_switch_uses_no_mask_embedding_and_changes_the_masks(tokenizer):
     on, processor = build("tiny", tokenizer, settings(Region), plain_loss(), seed=0)
     data = batch(processor, [(64, 64)])

@@ -100,6 +100,7 @@ def test_counts_and_trainable_set_at_full_size(name):
     assert all(any(group in n for group in groups) for n in trained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FULL, "smol"])
 def test_a_whole_forward_pass_at_full_size(name):
     model = on_meta(name, dtype=torch.bfloat16)
