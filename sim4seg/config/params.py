@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sim4seg.config.base import Base
 from sim4seg.config.document import checked, read_document
@@ -19,6 +19,8 @@ from sim4seg.config.register import Register
 from sim4seg.config.retrain import Retrain
 from sim4seg.config.section import Section
 from sim4seg.config.train import Train
+
+AUGMENT_OR_EMBED = "set train.augment.strength to 0, or embed.enabled to false"
 
 
 class Params(Section):
@@ -35,6 +37,14 @@ class Params(Section):
     evaluate: Evaluate
     register_: Register = Field(alias="register")
     retrain: Retrain
+
+    @model_validator(mode="after")
+    def _images_are_as_embedded(self) -> Params:
+        if self.embed.enabled and self.train.augment.enabled:
+            raise ValueError(
+                "train.augment changes the images that embed.enabled encodes once, as they are: " + AUGMENT_OR_EMBED
+            )
+        return self
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from sim4seg.config.augment import Augment
 from sim4seg.config.balance import Balance
 from sim4seg.config.section import Fraction, Positive, Section
 
@@ -100,6 +101,7 @@ class Train(Section):
     sampling: Literal["proportional", "uniform"] | dict[str, Annotated[float, Field(gt=0)]]
     """Share of each sub-dataset in what is seen: by its size, all the same, or by the weights given."""
     balance: Balance
+    augment: Augment
     group_by_length: bool
     """Texts of like length share a step: less padding, at the price of a little order in the shuffle."""
     workers: Annotated[int, Field(ge=0)]

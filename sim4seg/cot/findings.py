@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ from skimage.measure import label, regionprops
 
 LONGEST_SIDE = 256
 """Pictures are measured at no more than this; findings are coarse words, not figures."""
+
+FILTER_REACH = 5
+"""Pixels around the boundary that the gradient of its margin is computed from: one, and the filter's four."""
 
 TINY, SMALL, MEDIUM = 0.01, 0.05, 0.15
 """Upper bounds of the mask's share of the image for these sizes; above is large."""
@@ -55,23 +59,42 @@ def measure(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Findings:
     if not mask.any():
         return Findings()
     image, mask = _reduced(image, mask)
-    grey = (image if image.ndim == 2 else image.mean(axis=2)).astype(np.float64)
-    parts = label(mask)
-    main = max(regionprops(parts), key=lambda region: region.area)
-    inside = grey[mask]
-    ring = (ndimage.distance_transform_edt(~mask) <= max(2.0, 0.15 * float(np.sqrt(mask.sum())))) & ~mask
-    around = grey[ring] if ring.any() else inside
-    difference = float(np.median(inside) - np.median(around))
+    grey = _grey(image)
     spread = float(grey.std()) + 1e-6
+    reach = max(2.0, 0.15 * float(np.sqrt(mask.sum())))
+    near = _surroundings(mask, max(math.ceil(reach), FILTER_REACH) + 1)
+    local, local_grey = mask[near], grey[near]
+    parts = label(local)
+    main = max(regionprops(parts), key=lambda region: region.area)
+    inside = local_grey[local]
+    ring = (ndimage.distance_transform_edt(~local) <= reach) & ~local
+    around = local_grey[ring] if ring.any() else inside
+    difference = float(np.median(inside) - np.median(around))
     return Findings(
         place=_place(mask),
         size=_size(float(mask.mean())),
         shape=_shape(main),
-        margin=_margin(grey, mask, difference),
+        margin=_margin(local_grey, local, difference),
         contrast="brighter" if difference > 0.3 * spread else "darker" if difference < -0.3 * spread else "similar",
         texture="heterogeneous" if inside.std() > 0.6 * spread else "homogeneous",
         colour=_colour(image[mask].mean(axis=0)) if image.ndim == 3 and _is_coloured(image) else "",
         parts=int(parts.max()),
+    )
+
+
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean of the channels; whole numbers are added, so that no order of the sum matters."""
+    if image.ndim == 2:
+        return image.astype(np.float64)
+    red, green, blue = (image[..., channel].astype(np.float64) for channel in range(3))
+    return (red + green + blue) / 3
+
+
+def _surroundings(mask: NDArray[np.bool_], reach: int) -> tuple[slice, slice]:
+    """The mask's bounding box and ``reach`` pixels around it: what lies farther off has no part in a local measure."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return slice(max(0, rows[0] - reach), rows[-1] + reach + 1), slice(
+        max(0, columns[0] - reach), columns[-1] + reach + 1
     )
 
 
@@ -111,8 +134,9 @@ def _margin(grey: NDArray[np.float64], mask: NDArray[np.bool_], difference: floa
 
 
 def _is_coloured(image: NDArray[np.uint8]) -> bool:
-    values = image.astype(np.int16)
-    return float(np.ptp(values, axis=2).mean()) > 8
+    red, green, blue = (image[..., channel] for channel in range(3))
+    highest, lowest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    return float((highest - lowest).mean()) > 8
 
 
 def _colour(mean: NDArray[np.float64]) -> str:

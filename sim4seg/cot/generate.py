@@ -8,7 +8,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sim4seg.atomic import write_json
@@ -18,6 +17,7 @@ from sim4seg.cot.critic import criticise
 from sim4seg.cot.findings import measure
 from sim4seg.cot.provider import CotCase, CotProvider
 from sim4seg.cot.providers import open_provider
+from sim4seg.cot.rewrite import text_stream
 from sim4seg.data.manifest import read_manifest, write_manifest
 from sim4seg.data.shards import ShardReader
 from sim4seg.progress import with_progress
@@ -75,7 +75,7 @@ def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _write(provider: CotProvider, case: CotCase, params: GenerateCot, seed: int, sample: str) -> dict[str, Any]:
     """The first text that the critic accepts, else the last one with the objections to it."""
-    rng = np.random.default_rng([seed, int(sample[:12], 16)])
+    rng = text_stream(seed, sample)
     text, objections, attempt = "", ["never written"], 0
     while objections and attempt < params.max_attempts:
         attempt += 1

@@ -5,9 +5,13 @@ Left and right are those of the image, not of the patient.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
 
 SIDES = ("on the left side of the image", "on the right side of the image")
 HALVES = ("in the upper half of the image", "in the lower half of the image")
@@ -19,6 +23,7 @@ _CELLS = (
     ("lower left", "lower middle", "lower right"),
 )
 _ORDINALS = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_IN_CELLS = re.compile(r"(?P<rank>(?:that is the .+ one )?)in the (?P<cells>.+) of the image")
 _CLEAR = 0.1
 """Two structures are left and right of each other if their centres are this share of the width apart."""
 
@@ -107,6 +112,34 @@ def grid_phrases(structures: Sequence[Structure]) -> list[str]:
 def phrases(structures: Sequence[Structure]) -> list[str]:
     """As ``grid_phrases``, but two structures that lie left and right, or above each other, are called just that."""
     return _pair(structures, 0, SIDES) or _pair(structures, 1, HALVES) or grid_phrases(structures)
+
+
+def rearranged(phrase: str, move: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> str | None:
+    """The phrase that picks the same structure after the image was mirrored or turned by quarters.
+
+    Halves and cells go where their pixels go; which of several structures is the larger stays as it is.
+
+    Args:
+        phrase: one that this module gives.
+        move: what was done to the pixels, to be done to a 3x3 grid.
+
+    Returns:
+        None if the phrase is none of this module's.
+    """
+    place_of = {int(cell): place for place, cell in enumerate(move(np.arange(9).reshape(3, 3)).ravel())}
+    halves = {3: SIDES[0], 5: SIDES[1], 1: HALVES[0], 7: HALVES[1]}  # by the cell in the middle of that side
+    for cell, half in halves.items():
+        if phrase == half:
+            return halves[place_of[cell]]
+    if phrase == SCATTERED or phrase.endswith(f" {SCATTERED}"):
+        return phrase
+    found = _IN_CELLS.fullmatch(phrase)
+    names = [name for row in _CELLS for name in row]
+    cells = found.group("cells").split(" and the ") if found else []
+    if found is None or not set(cells) <= set(names):
+        return None
+    moved = sorted(place_of[names.index(cell)] for cell in cells)
+    return found.group("rank") + _cells_phrase([names[place] for place in moved])
 
 
 def all_phrases() -> list[str]:

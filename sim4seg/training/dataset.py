@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -15,13 +15,24 @@ from sim4seg.data.shards import ShardReader
 from sim4seg.embeddings.store import EmbeddingStore
 from sim4seg.errors import DataError, ModelError
 from sim4seg.model.processing import Sim4SegProcessor
+from sim4seg.training.augmentation.augmentation import COLUMNS, Augmentation
 from sim4seg.training.balance import Cell
+from sim4seg.training.sample_order import Seen
 
 
 class SplitDataset(Dataset[dict[str, Any]]):
-    """Rows of the manifest with their pixels; nothing is kept in memory but the manifest's text."""
+    """Rows of the manifest with their pixels; nothing is kept in memory but the manifest's text.
 
-    def __init__(self, manifest: pd.DataFrame, split: str, shards: Path | str) -> None:
+    Args:
+        manifest: with texts.
+        split: whose rows.
+        shards: folder of the pixels.
+        augmentation: changes samples that are asked for by :class:`Seen`; None = all stay as they are.
+    """
+
+    def __init__(
+        self, manifest: pd.DataFrame, split: str, shards: Path | str, augmentation: Augmentation | None = None
+    ) -> None:
         rows = manifest[manifest["split"] == split]
         if rows.empty:
             raise DataError(
@@ -38,23 +49,23 @@ class SplitDataset(Dataset[dict[str, Any]]):
         empty = (rows["mask_fraction"] == 0).tolist()
         self.cells = [Cell(*cell) for cell in zip(rows["dataset"], rows["label"], empty, strict=True)]
         self.lengths: list[int] = (rows["question"].str.len() + rows["cot"].str.len()).tolist()
-        self.rows = rows[["id", "shard", "row", "question", "cot"]].to_dict("records")
+        columns = ["id", "shard", "row", "question", "cot", *(COLUMNS if augmentation else ())]
+        self.rows = cast("list[dict[str, Any]]", rows[columns].to_dict("records"))
+        self.augmentation = augmentation
         self.reader = ShardReader(shards)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int | Seen) -> dict[str, Any]:
         """A sample; ``-1 - row`` gives that row as a stand-in that is not to count."""
-        row = self.rows[index if index >= 0 else -1 - index]
-        return {
-            "id": row["id"],
-            "idle": index < 0,
-            "image": self.reader.image(row["shard"], row["row"]),
-            "mask": self.reader.mask(row["shard"], row["row"]),
-            "question": row["question"],
-            "answer": row["cot"],
-        }
+        number, place = index if isinstance(index, Seen) else (index, None)
+        row = self.rows[number if number >= 0 else -1 - number]
+        image, mask = self.reader.image(row["shard"], row["row"]), self.reader.mask(row["shard"], row["row"])
+        shown = {"image": image, "mask": mask, "question": row["question"], "answer": row["cot"]}
+        if self.augmentation is not None and place is not None:
+            shown = self.augmentation(row, image, mask, place)
+        return {"id": row["id"], "idle": number < 0, **shown}
 
 
 class Collator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch.utils.data import Sampler
@@ -52,6 +53,18 @@ class Share:
         own = step // world
         micro = max(size for size in range(1, min(batch_size, own) + 1) if own % size == 0)
         return cls(world, micro, own // micro)
+
+
+class Seen(NamedTuple):
+    """A sample at one place of a run.
+
+    Attributes:
+        row: of the sample, or ``-1 - row`` for a stand-in that does not count.
+        place: its number in the order of the whole run, the same whichever process reads it.
+    """
+
+    row: int
+    place: int
 
 
 def _permutation(count: int, seed: int) -> list[int]:
@@ -186,16 +199,22 @@ class SampleOrder:
         return [row for step in shuffled for row in step] + order[full:]
 
 
-class ProcessBatches(Sampler[list[int]]):
+class ProcessBatches(Sampler[list[int] | list[Seen]]):
     """The batches of one process: of each step in the common order, its own part.
 
     A step's samples go, in order, to pass 0 of processes 0, 1, …, then to pass 1 of them. Where the last step of an
     epoch has no sample left for a process, it gets one that does not count, given as ``-1 - row``: all processes make
     equally many passes.
+
+    Args:
+        order: of all processes.
+        share: of a step.
+        rank: which process this is.
+        places: tell the place of each sample too (:class:`Seen`), for those who make every sight of it another.
     """
 
-    def __init__(self, order: SampleOrder, share: Share, rank: int) -> None:
-        self.order, self.share, self.rank = order, share, rank
+    def __init__(self, order: SampleOrder, share: Share, rank: int, places: bool = False) -> None:
+        self.order, self.share, self.rank, self.places = order, share, rank, places
         self.number = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -206,10 +225,12 @@ class ProcessBatches(Sampler[list[int]]):
         # Passes over all processes are contiguous, so those of the last, partial step are counted alike.
         return -(-len(self.order) // (self.share.world * self.share.micro))
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[int] | list[Seen]]:
         rows, micro = self.order.epoch(self.number), self.share.micro
         together = self.share.world * micro
         for start in range(0, len(rows), together):
             passed = rows[start : start + together]
             own = passed[self.rank * micro : (self.rank + 1) * micro]
-            yield own or [-1 - passed[0]]
+            first = self.number * len(rows) + start + self.rank * micro
+            batch = own or [-1 - passed[0]]
+            yield [Seen(row, first + at) for at, row in enumerate(batch)] if self.places else batch

@@ -16,17 +16,20 @@ from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from sim4seg.atomic import atomic_directory, write_json, write_text
+from sim4seg.config.params import AUGMENT_OR_EMBED
 from sim4seg.config.train import Train
 from sim4seg.data.manifest import read_manifest
 from sim4seg.digest import digest_directory, digest_file, digest_json
 from sim4seg.embeddings.index import INDEX
 from sim4seg.embeddings.keys import check_encoder
 from sim4seg.embeddings.store import open_store
+from sim4seg.errors import ConfigError
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets import prepare, preset_named
 from sim4seg.model.processing import Sim4SegProcessor
 from sim4seg.training.arguments import training_arguments
 from sim4seg.training.attention_kernels import set_attention
+from sim4seg.training.augmentation.augmentation import Augmentation
 from sim4seg.training.balance import cell_shares
 from sim4seg.training.checkpoints import check_origin, last_checkpoint
 from sim4seg.training.dataset import Collator, SplitDataset
@@ -92,13 +95,15 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
     set_seed(seed)
     with processes.together():
         manifest = read_manifest(paths.manifest)
-        training = SplitDataset(manifest, "train", paths.shards)
+        augmentation = Augmentation(seed, params.augment) if params.augment.enabled else None
+        training = SplitDataset(manifest, "train", paths.shards, augmentation)
         validation = SplitDataset(manifest, "val", paths.shards)
         check_precision(params)
         model, processor = _model(seed, params, paths)
         embeddings = open_store(paths.embeddings)
         if embeddings is not None:
             check_encoder(model, embeddings.encoder, str(paths.embeddings))
+            _check_as_they_are(params, paths)
         cast_weights(model, getattr(torch, params.weights.dtype))
         folder = paths.work / f"train-{fingerprint(seed, params, paths)[:16]}"
         order = _order(seed, params, training, share)
@@ -130,6 +135,20 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
     with processes.together():
         if processes.writes:
             _write(trainer, finished, processor, paths)
+
+
+def _check_as_they_are(params: Train, paths: TrainPaths) -> None:
+    """Refuse to change images of which SAM's encoder has been asked already.
+
+    Raises:
+        ConfigError: train.augment is on.
+    """
+    if params.augment.enabled:
+        raise ConfigError(
+            "SAM's stored embeddings are those of images as they are, and train.augment changes the images",
+            where=f"train.augment.strength, {paths.embeddings}",
+            remedy=AUGMENT_OR_EMBED,
+        )
 
 
 def _order(seed: int, params: Train, training: SplitDataset, share: Share) -> SampleOrder:

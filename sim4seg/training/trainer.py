@@ -63,7 +63,9 @@ class Sim4SegTrainer(Trainer):  # type: ignore[misc]
     def get_train_dataloader(self) -> OrderedLoader:  # noqa: D102  # documented by the base class
         return OrderedLoader(
             self.train_dataset,
-            batch_sampler=ProcessBatches(self.order, self.share, self.processes.rank),
+            batch_sampler=ProcessBatches(
+                self.order, self.share, self.processes.rank, places=self.train_dataset.augmentation is not None
+            ),
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,

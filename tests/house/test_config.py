@@ -107,6 +107,7 @@ def test_contradictions_are_mistakes(tmp_path: Path) -> None:
         load_params(written(tmp_path, yaml.safe_dump(laid_over(shipped, wrong))))
     assert "must be 1, got 1.2" in caught.value.what
     assert "exceeds the 4x4 cells" in caught.value.what
+    assert "(got {" not in caught.value.what, "the message names the values; whole sections are no help"
 
 
 def test_bad_yaml(tmp_path: Path) -> None:
