@@ -61,10 +61,11 @@ def main() -> None:
         prompt = segmenter.prompt_encoder
         sparse, dense = prompt(None, torch.from_numpy(box.reshape(1, 4)), torch.from_numpy(mask))
         masks, quality = segmenter.mask_decoder(
-            torch.from_numpy(theirs), prompt.get_dense_pe(), sparse, dense, multimask_output=False
+            torch.from_numpy(theirs), prompt.get_dense_pe(), sparse, dense, multimask_output=True
         )
-        told("mask logits", masks[0, 0], answers["low_res_masks"][0, 0])
-        told("predicted IoU", quality[0, 0], answers["iou_predictions"][0, 0])
+        best = int(quality.argmax())  # which their graph gives for a box
+        told("mask logits", masks[0, best], answers["low_res_masks"][0, 0])
+        told("predicted IoU", quality[0, best], answers["iou_predictions"][0, 0])
 
 
 if __name__ == "__main__":
