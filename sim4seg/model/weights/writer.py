@@ -38,7 +38,7 @@ def write_tensors(
         max_shard_size=shard_bytes,
     )
     for file, names in split.filename_to_tensors.items():
-        # Copies own their memory: rows of one stored block must not be written once for each name.
+        # Copies own their memory: safetensors refuses names that share it, as rows of one stored block may.
         save_file({name: read(name).contiguous().clone() for name in names}, folder / file, metadata={"format": "pt"})
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
