@@ -52,9 +52,9 @@ def refuse_uncommitted_parameters(workspace: Path) -> None:
 
 def _drop_outdated(workspace: Path, tree: Path, commit: str) -> None:
     """Remove what a run on an earlier commit left, but for training checkpoints: they fit by their own fingerprints."""
-    kept = tree.with_name(f"{tree.name}.work")
-    if (tree / "work").is_dir() and not kept.exists():
-        (tree / "work").rename(kept)
+    work_aside = tree.with_name(f"{tree.name}.work")
+    if (tree / "work").is_dir() and not work_aside.exists():
+        (tree / "work").rename(work_aside)
     name = git(tree, "branch", "--show-current")
     started = git(workspace, "merge-base", name, commit) if name else ""
     empty = bool(name) and git(workspace, "rev-parse", name) == started
@@ -92,9 +92,9 @@ def open_branch(workspace: Path, digest: str) -> Branch:
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     name = name or f"retrain/{now}-{digest[:12]}"
     add_worktree(workspace, tree, commit, name)
-    kept = tree.with_name(f"{tree.name}.work")
-    if kept.is_dir() and not (tree / "work").exists():
-        kept.rename(tree / "work")
+    work_aside = tree.with_name(f"{tree.name}.work")
+    if work_aside.is_dir() and not (tree / "work").exists():
+        work_aside.rename(tree / "work")
     return Branch(workspace, tree, name, commit)
 
 

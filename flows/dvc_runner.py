@@ -89,16 +89,16 @@ class DvcRunner:
         """
         arguments = ["repro", "--single-item", *(["--force"] if force else []), stage]
         for attempt in range(LOCK_RETRIES + 1):
-            held, exited = False, None
+            locked, exited = False, None
             try:
                 for line in self._lines(arguments, f"stage {stage}", seconds):
-                    held = held or LOCK_HELD in line
-                    found = EXITED.search(line)
-                    exited = int(found[1]) if found else exited
+                    locked = locked or LOCK_HELD in line
+                    match = EXITED.search(line)
+                    exited = int(match[1]) if match else exited
                     print(line, end="", flush=True)
                 return
             except StageFailed as error:
-                if held and attempt < LOCK_RETRIES:
+                if locked and attempt < LOCK_RETRIES:
                     time.sleep(LOCK_SECONDS)
                     continue
                 error.exited = error.exited if exited is None else exited
@@ -110,13 +110,13 @@ class DvcRunner:
         Raises:
             StageFailed: the remote refused, or is out of reach.
         """
-        said = []
+        output = []
         try:
             for line in self._lines(["push"], "dvc push", None):
-                said.append(line)
+                output.append(line)
                 print(line, end="", flush=True)
         except StageFailed as error:
-            error.exited = Unreachable.exit_code if OUTAGE.search("".join(said)) else 1
+            error.exited = Unreachable.exit_code if OUTAGE.search("".join(output)) else 1
             raise
 
     def _lines(self, arguments: list[str], what: str, seconds: float | None) -> Iterator[str]:

@@ -57,9 +57,11 @@ class Approval(RunInput):
 def _comparison(params: Params, version: int, data: Path) -> Any:
     from sim4seg.registry import assess
 
-    found = assess(params.register_, version, data=data)
-    create_markdown_artifact(found.markdown(), key=f"sim4seg-version-{version}", description="Against the champion")
-    return found
+    assessment = assess(params.register_, version, data=data)
+    create_markdown_artifact(
+        assessment.markdown(), key=f"sim4seg-version-{version}", description="Against the champion"
+    )
+    return assessment
 
 
 def _promote(params: Params, version: int, data: Path, who: str = "", why: str = "") -> State[Any]:
@@ -87,20 +89,20 @@ def _asked(version: int) -> bool:
 def _deployment() -> str | None:
     """Name of this workspace's approval deployment, if `flows.serve` or a worker offers one."""
     with get_client(sync_client=True) as client:
-        found = client.read_deployments(
+        deployments = client.read_deployments(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[NAME])),
             deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[DEPLOYMENT])),
         )
-    return f"{NAME}/{DEPLOYMENT}" if any(workspace_tag() in one.tags for one in found) else None
+    return f"{NAME}/{DEPLOYMENT}" if any(workspace_tag() in one.tags for one in deployments) else None
 
 
 def _ask(params: Params, version: int, data: Path) -> State[Any]:
     from sim4seg.registry import refuse
 
-    found = _comparison(params, version, data)
-    if found.failed:
+    assessment = _comparison(params, version, data)
+    if assessment.failed:
         # Not `promote`: it looks anew, and what has changed since could make it promote with nobody asked.
-        return _outcome(lambda: refuse(params.register_, found))
+        return _outcome(lambda: refuse(params.register_, assessment))
     by_hand = f"`sim4seg promote --version {version} --data {data}`, or with --decline --why REASON"
     name = _deployment()
     if name and not _asked(version):

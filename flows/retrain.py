@@ -67,14 +67,14 @@ def _known_version(params: Params, digest: str) -> KnownVersion | None:
 
 def _registered(params: Params, digest: str) -> int:
     """The version that the stage has just registered."""
-    found = _known_version(params, digest)
-    if found is None:
+    version = _known_version(params, digest)
+    if version is None:
         raise Sim4SegError(
             "the registered version is not in the registry that this flow uses",
             where="MLFLOW_TRACKING_URI",
             remedy="see the output of the stage register: which registry did it use?",
         )
-    return found.number
+    return version.number
 
 
 def _build(params: Params, snapshot: Snapshot, digest: str, force: bool, limits: Limits) -> tuple[Branch, int]:

@@ -38,10 +38,10 @@ class Limits:
 def _refusal(report: Path) -> str:
     """What a gate's report says of its refusal."""
     try:
-        said = json.loads(report.read_text(encoding="utf-8"))
+        content = json.loads(report.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "its report cannot be read"
-    failed = [one for one in said.get("expectations", []) if not one.get("success", True)]
+    failed = [one for one in content.get("expectations", []) if not one.get("success", True)]
     lines = [f"  - {one.get('name')}: observed {one.get('observed')}, rows {one.get('rows')}" for one in failed]
     return "\n".join([f"{len(failed)} expectations failed", *lines])
 

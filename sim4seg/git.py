@@ -70,12 +70,12 @@ def _without_keys(text: str) -> str:
     return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
 
 
-def _explained(folder: Path, arguments: tuple[str, ...], said: str) -> GitError:
-    every = [line for line in _without_keys(said).strip().splitlines() if not line.startswith("hint:")]
+def _explained(folder: Path, arguments: tuple[str, ...], output: str) -> GitError:
+    every = [line for line in _without_keys(output).strip().splitlines() if not line.startswith("hint:")]
     lines = [line for line in every if re.match(r"fatal:|error:|remote:| !", line)] or every[-4:]
     where = f"{folder}: git {_without_keys(' '.join(arguments))}"
     for pattern, what, remedy in KNOWN:
-        if re.search(pattern, said):
+        if re.search(pattern, output):
             return GitError("\n".join([what, *(f"    {line}" for line in lines)]), where=where, remedy=remedy)
     return GitError("\n".join(["git failed", *(f"    {line}" for line in lines)]), where=where, remedy="see above")
 

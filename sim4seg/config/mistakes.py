@@ -51,10 +51,10 @@ def _located(one: ErrorDetails, section: type[BaseModel], document: yaml.Node | 
     line = _line_of(document, keys)
     name = ".".join(str(key) for key in keys) or "(top level)"
     # What keys say against each other is in the message; the input is the whole section then.
-    said = one["msg"] if isinstance(one["input"], Mapping) else f"{one['msg']} (got {one['input']!r})"
+    message = one["msg"] if isinstance(one["input"], Mapping) else f"{one['msg']} (got {one['input']!r})"
     if one["type"] == "missing":
-        said = f"missing; put {allowed(section, [str(key) for key in keys])}"
-    return line, f"line {line}: {name}: {said}"
+        message = f"missing; put {allowed(section, [str(key) for key in keys])}"
+    return line, f"line {line}: {name}: {message}"
 
 
 def _line_of(node: yaml.Node | None, path: tuple[int | str, ...]) -> int:

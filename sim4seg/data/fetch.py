@@ -38,8 +38,8 @@ def fetch(base: Base, params: Fetch, *, snapshot: Path, out: Path, work: Path) -
             where=str(snapshot),
             remedy="run `sim4seg snapshot` after the data is in place",
         )
-    wanted = digest_json([taken.model_dump(), params.model_dump(exclude={"root"}), base.seed])
-    partial = work / f"fetch-{wanted[:16]}"
+    digest = digest_json([taken.model_dump(), params.model_dump(exclude={"root"}), base.seed])
+    partial = work / f"fetch-{digest[:16]}"
     partial.mkdir(parents=True, exist_ok=True)
     open_source(base, params).fetch(taken, partial)
     move_directory(partial, out)

@@ -37,12 +37,12 @@ def assign_splits(rows: Sequence[SplitRow], shares: SplitShares, seed: int) -> l
     members: dict[str, list[SplitRow]] = defaultdict(list)
     for row in rows:
         members[row.group].append(row)
-    official = {group: _official(found) for group, found in members.items()}
+    official = {group: _official(rows_of_group) for group, rows_of_group in members.items()}
     with_val = {row.dataset for row in rows if official[row.group] == "val"}
     free: dict[tuple[str, str], list[str]] = defaultdict(list)
     chosen: dict[str, Split] = {}
-    for group, found in members.items():
-        split, dataset = official[group], found[0].dataset
+    for group, rows_of_group in members.items():
+        split, dataset = official[group], rows_of_group[0].dataset
         if split is None:
             free[dataset, "all"].append(group)
         elif split == "train" and dataset not in with_val:
@@ -50,14 +50,14 @@ def assign_splits(rows: Sequence[SplitRow], shares: SplitShares, seed: int) -> l
         else:
             chosen[group] = split
     for (_, kind), groups in sorted(free.items()):
-        wanted = {"train": shares.train, "val": shares.val, "test": shares.test if kind == "all" else 0.0}
+        target_shares = {"train": shares.train, "val": shares.val, "test": shares.test if kind == "all" else 0.0}
         ordered = sorted(groups, key=lambda g: (members[g][0].label, digest_bytes(str(seed).encode(), g.encode())))
-        chosen |= _deal(ordered, {g: len(members[g]) for g in groups}, wanted)
+        chosen |= _deal(ordered, {g: len(members[g]) for g in groups}, target_shares)
     return [chosen[row.group] for row in rows]
 
 
-def _official(found: list[SplitRow]) -> Split | None:
-    named = {row.official for row in found}
+def _official(members: list[SplitRow]) -> Split | None:
+    named = {row.official for row in members}
     return next((split for split in _PRECEDENCE if split in named), None)
 
 

@@ -62,13 +62,13 @@ def embed(
     _check_room(params, len(places) * int(np.prod(shape)) * 2, folder)
     keys = []
     for number, group in enumerate(groups):
-        found = _finished(folder / shard_name(number), len(group))
-        if found is None:
-            found = _write_shard(folder / shard_name(number), group, reader, model, processor, params)
+        shard_keys = _finished(folder / shard_name(number), len(group))
+        if shard_keys is None:
+            shard_keys = _write_shard(folder / shard_name(number), group, reader, model, processor, params)
             print(
                 f"embed: {min((number + 1) * params.shard_images, len(places))}/{len(places)} images", file=sys.stderr
             )
-        keys.append(found)
+        keys.append(shard_keys)
     write_json(folder / INDEX, {"enabled": True, "encoder": key, "shape": list(shape), "shards": keys})
     move_directory(folder, paths.embeddings)
 
@@ -94,18 +94,18 @@ def _distinct(places: Iterator[Place], reader: ShardReader) -> list[Place]:
     return list(seen.values())
 
 
-def _check_room(params: Embed, wanted: int, folder: Path) -> None:
-    if wanted > params.max_gigabytes * 1e9:
+def _check_room(params: Embed, needed: int, folder: Path) -> None:
+    if needed > params.max_gigabytes * 1e9:
         raise ConfigError(
-            f"embeddings would take {wanted / 1e9:.1f} GB, more than embed.max_gigabytes ({params.max_gigabytes:g})",
+            f"embeddings would take {needed / 1e9:.1f} GB, more than embed.max_gigabytes ({params.max_gigabytes:g})",
             where="embed.max_gigabytes",
             remedy="raise it, or set embed.enabled: false",
         )
-    held = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    finished = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     free = shutil.disk_usage(folder).free
-    if wanted - held > free:
+    if needed - finished > free:
         raise Sim4SegError(
-            f"the embeddings need {(wanted - held) / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free",
+            f"the embeddings need {(needed - finished) / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free",
             where=str(folder),
             remedy="free disk space, or set embed.enabled: false",
         )

@@ -49,12 +49,12 @@ class EmbeddingStore:
         try:
             if shard not in self._open:
                 self._open[shard] = safe_open(path, framework="pt").get_slice("embeddings")  # type: ignore[no-untyped-call]
-            found: Tensor = self._open[shard][row]
+            embedding: Tensor = self._open[shard][row]
         except (OSError, SafetensorError, IndexError) as error:
             raise DataError(f"cannot read embeddings: {error}", where=str(path), remedy=AGAIN) from error
-        if tuple(found.shape) != self.shape:
-            raise DataError(f"an embedding has shape {tuple(found.shape)}", where=str(path), remedy=AGAIN)
-        return found
+        if tuple(embedding.shape) != self.shape:
+            raise DataError(f"an embedding has shape {tuple(embedding.shape)}", where=str(path), remedy=AGAIN)
+        return embedding
 
 
 def open_store(folder: Path) -> EmbeddingStore | None:

@@ -90,14 +90,14 @@ def score_case(
 
 
 def _case(
-    row: dict[str, Any], mode: str, lesion: bool, mask: Candidate, found: Overlap, text: str, correct: bool
+    row: dict[str, Any], mode: str, lesion: bool, mask: Candidate, mask_overlap: Overlap, text: str, correct: bool
 ) -> Case:
     return Case(
         id=row["id"],
         dataset=row["dataset"],
         mode=mode,
         lesion=lesion,
-        **asdict(found),
+        **asdict(mask_overlap),
         correct=correct,
         predicted=read_diagnosis(text),
         label=row["label"],

@@ -222,9 +222,9 @@ def _baselines(samples: Samples, train: pd.DataFrame, test: pd.DataFrame) -> dic
     masks, labels = [], []
     for row in _records(test):
         target = samples.mask(row["shard"], row["row"])
-        found = overlap(prior.predict(*target.shape), target)
+        mask_overlap = overlap(prior.predict(*target.shape), target)
         known = {"dataset": row["dataset"], "label": row["label"], "lesion": bool(target.any())}
-        masks.append({**known, **vars(found)})
+        masks.append({**known, **vars(mask_overlap)})
         # A dataset that training never saw has no majority label and gets none right.
         right = names_label(majority.get(row["dataset"]), row["label"], list(row["synonyms"]))
         labels.append({**known, "correct": right})

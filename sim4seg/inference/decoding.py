@@ -213,9 +213,9 @@ def _continue(
 
 
 def _to_paths(ids: Tensor, log_probabilities: Tensor, end: int) -> list[Written]:
-    found = []
+    paths = []
     for row, values in zip(ids.tolist(), log_probabilities, strict=True):
         complete = end in row
         length = row.index(end) + 1 if complete else len(row)
-        found.append(Written(row[: length - 1] if complete else row, float(values[:length].mean()), complete))
-    return found
+        paths.append(Written(row[: length - 1] if complete else row, float(values[:length].mean()), complete))
+    return paths

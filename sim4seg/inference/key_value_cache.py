@@ -34,13 +34,13 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Append (R, heads, new tokens, D) of each; gives all keys and all values."""
-        held = self.keys.shape[-2]
-        total = held + key_states.shape[-2]
+        filled = self.keys.shape[-2]
+        total = filled + key_states.shape[-2]
         if self.buffers is None or total > self.buffers[0].shape[-2]:
             length = self.expected if total <= self.expected else total + self.room
             self.buffers = _with_room(self.keys, length), _with_room(self.values, length)
         for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
-            buffer[..., held:total, :] = new
+            buffer[..., filled:total, :] = new
         self.keys, self.values = (buffer[..., :total, :] for buffer in self.buffers)
         return self.keys, self.values
 

@@ -47,5 +47,5 @@ class AnswerSettings:
         Raises:
             ConfigError: the file is not there or not YAML, or the sections in question have mistakes.
         """
-        found = recorded_params(file)
-        return cls.of(found.base, found.ingest, found.evaluate)
+        params = recorded_params(file)
+        return cls.of(params.base, params.ingest, params.evaluate)

@@ -83,9 +83,9 @@ def ingest(base: Base, params: Ingest, paths: IngestPaths) -> None:
     logs = {adapter.key: ReadLog() for adapter in adapters}
     with atomic_directory(paths.shards) as shards:
         spool = shards / ".spool"
-        kept, bad, duplicates = _decode_all(base, params, adapters, paths.raw, logs, spool)
-        _check(params, paths, kept, bad, logs)
-        rows = _place(base, params, kept)
+        good, bad, duplicates = _decode_all(base, params, adapters, paths.raw, logs, spool)
+        _check(params, paths, good, bad, logs)
+        rows = _place(base, params, good)
         _write_shards(params, spool, rows, shards)
         spool.unlink()
     ordered: list[dict[str, Any]] = sorted(rows, key=lambda row: (str(row["shard"]), int(row["row"])))
@@ -103,14 +103,14 @@ def _chosen(params: Ingest, raw: Path) -> list[Adapter]:
             where="params.yaml: ingest.datasets",
             remedy=f"use some of {', '.join(ADAPTERS)}, or [] for all that are found",
         )
-    found = [a for a in find_adapters(raw) if not params.datasets or a.key in params.datasets]
-    if not found:
+    adapters = [a for a in find_adapters(raw) if not params.datasets or a.key in params.datasets]
+    if not adapters:
         raise DataError(
             "the source is empty: no folder of a known dataset",
             where=str(raw),
             remedy=f"put one of these folders there: {', '.join(sorted(a.folder for a in ADAPTERS.values()))}",
         )
-    return found
+    return adapters
 
 
 def _tasks(adapters: list[Adapter], raw: Path, logs: dict[str, ReadLog]) -> Iterator[_Task]:
@@ -166,7 +166,7 @@ def _decode_all(
     base: Base, params: Ingest, adapters: list[Adapter], raw: Path, logs: dict[str, ReadLog], spool: Path
 ) -> tuple[list[_Decoded], list[_Decoded], list[dict[str, str]]]:
     """Decode every sample; pixels go to ``spool`` in order, rows (with empty pixels) stay in memory."""
-    kept: list[_Decoded] = []
+    good: list[_Decoded] = []
     bad: list[_Decoded] = []
     duplicates: list[dict[str, str]] = []
     first: dict[str, str] = {}
@@ -183,28 +183,28 @@ def _decode_all(
                 continue
             first[content] = done.key
             pending.append({"image": done.image, "mask": done.mask})
-            kept.append(_Decoded(done.dataset, done.key, row=done.row, thumbnail=done.thumbnail))
+            good.append(_Decoded(done.dataset, done.key, row=done.row, thumbnail=done.thumbnail))
             if len(pending) == ROWS_A_GROUP:
                 writer.write_table(pa.Table.from_pylist(pending, schema=_SPOOL))
                 pending = []
         writer.write_table(pa.Table.from_pylist(pending, schema=_SPOOL))
-    return kept, bad, duplicates
+    return good, bad, duplicates
 
 
 def _check(
-    params: Ingest, paths: IngestPaths, kept: list[_Decoded], bad: list[_Decoded], logs: dict[str, ReadLog]
+    params: Ingest, paths: IngestPaths, good: list[_Decoded], bad: list[_Decoded], logs: dict[str, ReadLog]
 ) -> None:
     refused = [f"{key}: {file}: {reason}" for key, log in logs.items() for file, reason in log.unusable]
     reasons = [f"{one.dataset}: {one.key}: {one.reason}" for one in bad] + refused
-    total = len(kept) + len(reasons)
+    total = len(good) + len(reasons)
     if not total:
         raise DataError(
             "the source is empty: its folders hold no sample", where=str(paths.raw), remedy="check the folders' layout"
         )
-    if len(reasons) > params.max_bad_fraction * total or not kept:
+    if len(reasons) > params.max_bad_fraction * total or not good:
         shown = "\n".join(f"  - {reason}" for reason in reasons[:_SHOWN])
         more = f"\n  … and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
-        write_json(paths.report, _report(pd.DataFrame([one.row for one in kept]), bad, [], logs))
+        write_json(paths.report, _report(pd.DataFrame([one.row for one in good]), bad, [], logs))
         raise DataError(
             f"{len(reasons)} of {total} samples are unusable ({len(reasons) / total:.1%}; "
             f"allowed {params.max_bad_fraction:.1%}):\n{shown}{more}",
@@ -213,16 +213,16 @@ def _check(
         )
 
 
-def _place(base: Base, params: Ingest, kept: list[_Decoded]) -> list[dict[str, Any]]:
+def _place(base: Base, params: Ingest, good: list[_Decoded]) -> list[dict[str, Any]]:
     """Rows with group and split: near-duplicates and members of one group stay together."""
-    rows = [one.row for one in kept]
+    rows = [one.row for one in good]
     groups = Groups(len(rows))
     first: dict[str, int] = {}
     for index, row in enumerate(rows):
         groups.join(index, first.setdefault(row.pop("own_group"), index))
     names = {index: name for name, index in first.items()}
     hashes = np.array([int(row["phash"], 16) for row in rows], dtype=np.uint64)
-    thumbnails = np.stack([one.thumbnail for one in kept if one.thumbnail is not None])
+    thumbnails = np.stack([one.thumbnail for one in good if one.thumbnail is not None])
     for i, j in near_pairs(hashes, thumbnails, params.near_duplicate_bits):
         groups.join(i, j)
     for index, row in enumerate(rows):

@@ -42,10 +42,10 @@ class Objects:
         Raises:
             Damaged: the cache holds other bytes under that digest.
         """
-        found = self._cached(md5)
-        if found is None and dvc_digest(self.workspace / path) == md5:
+        cached = self._cached(md5)
+        if cached is None and dvc_digest(self.workspace / path) == md5:
             return self.workspace / path
-        return found
+        return cached
 
     def folder(self, path: str, md5: str) -> Mapping[str, Path] | None:
         """The files of the folder with that digest, by relative path; None if one of them is in neither place.
@@ -60,9 +60,9 @@ class Objects:
             entries = {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(listed.read_bytes())}
         except (ValueError, KeyError, TypeError) as error:
             raise Damaged(str(listed)) from error
-        found = {name: self._cached(each) for name, each in entries.items()}
-        whole = {name: file for name, file in found.items() if file is not None}
-        return whole if len(whole) == len(found) else self._in_workspace(path, md5)
+        cached = {name: self._cached(each) for name, each in entries.items()}
+        whole = {name: file for name, file in cached.items() if file is not None}
+        return whole if len(whole) == len(cached) else self._in_workspace(path, md5)
 
     def _in_workspace(self, path: str, md5: str) -> Mapping[str, Path] | None:
         folder = self.workspace / path

@@ -65,8 +65,8 @@ def _mended(folder: Path, name: Path, guard: str, check: Callable[[str], object]
     file = folder / name
     if _is_whole(file, check):
         return ""
-    with _guard(folder, guard) as held:
-        if not held or _is_whole(file, check):
+    with _guard(folder, guard) as acquired:
+        if not acquired or _is_whole(file, check):
             return ""
         return f"{file}: left half written by a DVC that was killed; {mend(file)}"
 
@@ -84,26 +84,26 @@ def _is_whole(file: Path, check: Callable[[str], object]) -> bool:
 
 def _check_lock(text: str) -> None:
     try:
-        found = yaml.safe_load(text)
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
     # A text that breaks off can be YAML still; DVC's own ends with a line.
-    if not isinstance(found, dict) or "schema" not in found or not text.endswith("\n"):
+    if not isinstance(content, dict) or "schema" not in content or not text.endswith("\n"):
         raise ValueError("no whole lock of DVC's")
 
 
 def _keep(folder: Path) -> None:
     """Keep the dvc.lock of this moment for :func:`restore_torn_lock`, unless one is being written."""
-    kept, lock = folder / KEPT, folder / LOCK
+    copy, lock = folder / KEPT, folder / LOCK
     try:
         text = lock.read_text(encoding="utf-8")
         # Mostly it is there already, and reading it as YAML is the costly part.
-        if not kept.parent.is_dir() or (kept.is_file() and kept.read_text(encoding="utf-8") == text):
+        if not copy.parent.is_dir() or (copy.is_file() and copy.read_text(encoding="utf-8") == text):
             return
         _check_lock(text)
     except (FileNotFoundError, ValueError):
         return
-    write_text(kept, text)
+    write_text(copy, text)
 
 
 def _remove(file: Path) -> str:
@@ -112,9 +112,9 @@ def _remove(file: Path) -> str:
 
 
 def _put_back(lock: Path) -> str:
-    kept = lock.parent / KEPT
-    if kept.is_file():
-        write_text(lock, kept.read_text(encoding="utf-8"))
+    copy = lock.parent / KEPT
+    if copy.is_file():
+        write_text(lock, copy.read_text(encoding="utf-8"))
         return "the one of before the last start is back"
     committed = file_at(lock.parent, "HEAD", lock.name)
     if committed is None:

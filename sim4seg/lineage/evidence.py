@@ -89,9 +89,9 @@ class Evidence:
         """Versions of Python and of the packages it was made with, as recorded."""
         text = self.registered.artifact("model/requirements.txt").read_text(encoding="utf-8")
         pairs = (line.split("==") for line in text.splitlines() if "==" in line)
-        found = {name.strip(): number.strip() for name, number in pairs}
+        versions = {name.strip(): number.strip() for name, number in pairs}
         python = yaml.safe_load(self.registered.artifact("model/python_env.yaml").read_text(encoding="utf-8"))
-        return {"python": str(python["python"]), **found}
+        return {"python": str(python["python"]), **versions}
 
 
 def read_evidence(version: str, workspace: Path) -> Evidence:

@@ -26,8 +26,8 @@ class Link:
     said: str
 
 
-def compared(name: str, found: object, wanted: object) -> Link:
+def compared(name: str, actual: object, recorded: object) -> Link:
     """A link of two digests, shown by their first twelve digits."""
-    if found == wanted:
-        return Link(name, OK, str(wanted)[:12])
-    return Link(name, FAILED, f"it is {str(found)[:12]}, recorded is {str(wanted)[:12]}")
+    if actual == recorded:
+        return Link(name, OK, str(recorded)[:12])
+    return Link(name, FAILED, f"it is {str(actual)[:12]}, recorded is {str(recorded)[:12]}")

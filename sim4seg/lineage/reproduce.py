@@ -60,8 +60,8 @@ class _Progress:
     @classmethod
     def taken_up(cls, file: Path, identity: str) -> _Progress | None:
         try:
-            held = json.loads(file.read_bytes())
-            return cls(file, identity, dict(held["stages"])) if held["identity"] == identity else None
+            content = json.loads(file.read_bytes())
+            return cls(file, identity, dict(content["stages"])) if content["identity"] == identity else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -133,12 +133,12 @@ class _Making:
         self.data = [name for name in upstream(graph, TRAIN) if name in self.order]
         files = {name: evidence.read(name).decode() for name in RESTORED}
         identity = digest_json([evidence.registered.number, self.commit, files, rebuild])
-        held = _Progress.taken_up(folder / "progress.json", identity)
-        if held is None:
+        progress = _Progress.taken_up(folder / "progress.json", identity)
+        if progress is None:
             if self.tree.exists():
                 remove_worktree(workspace, self.tree)
-            held = _Progress(folder / "progress.json", identity)
-        self.progress = held
+            progress = _Progress(folder / "progress.json", identity)
+        self.progress = progress
 
     def result(self) -> Reproduction:
         self._check_out()
@@ -181,26 +181,26 @@ class _Making:
     def _restored(self) -> dict[str, str]:
         """Have the data's outputs from DVC's cache or remote, by their digests; which stages that makes up for."""
         pipeline = read_pipeline(self.tree / "dvc.yaml")
-        wanted = {
+        outputs = {
             path: md5
             for name in self.data
             if name in pipeline
             for path, md5 in self.lock[name].outs.items()
             if path in pipeline[name].cached
         }
-        if not self._has(wanted):
+        if not self._has(outputs):
             remote = default_remote(self.workspace)
             for command in (["checkout"], ["pull"] if remote else []):
-                if command and not self._has(wanted):
+                if command and not self._has(outputs):
                     self.say(f"restoring the data: dvc {command[0]}{f' from {remote}' if command == ['pull'] else ''}")
-                    self._try_dvc(*command, "--force", *wanted)
-        if not self._has(wanted):
+                    self._try_dvc(*command, "--force", *outputs)
+        if not self._has(outputs):
             self.say("the data are in neither DVC's cache nor its remote: they are made anew")
             return {}
-        return {name: RESTORED_DATA if set(self.lock[name].outs) & set(wanted) else "not needed" for name in self.data}
+        return {name: RESTORED_DATA if set(self.lock[name].outs) & set(outputs) else "not needed" for name in self.data}
 
-    def _has(self, wanted: dict[str, str]) -> bool:
-        return all(dvc_digest(self.tree / path) == md5 for path, md5 in wanted.items())
+    def _has(self, outputs: dict[str, str]) -> bool:
+        return all(dvc_digest(self.tree / path) == md5 for path, md5 in outputs.items())
 
     def _try_dvc(self, *arguments: str) -> None:
         try:

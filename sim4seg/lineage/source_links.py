@@ -65,8 +65,8 @@ def source_links(evidence: Evidence, objects: Objects, *, ask: bool) -> Iterator
 def _raw(snapshot: Snapshot, files: Mapping[str, Path] | None) -> Link:
     title = f"{RAW} = the snapshot's objects"
     if files is None:
-        said = "the workspace holds other raw data, or none; `sim4seg reproduce VERSION --rebuild` fetches them again"
-        return Link(title, NOT_CHECKED, said)
+        reason = "the workspace holds other raw data, or none; `sim4seg reproduce VERSION --rebuild` fetches them again"
+        return Link(title, NOT_CHECKED, reason)
     if snapshot.kind == "phantoms":
         return Link(title, OK, f"{len(files)} painted files with the recorded digest")
     listed = {entry.key: entry for entry in snapshot.objects}

@@ -74,11 +74,11 @@ def _before(path: str, md5: str, evidence: Evidence, workspace: Path, scratch: P
     if carried.is_file() and dvc_digest(carried) == md5:
         return {"": carried}
     try:
-        found = Objects(workspace, cache_folder(workspace)).files(path, md5)
+        cached = Objects(workspace, cache_folder(workspace)).files(path, md5)
     except Damaged:
-        found = None
-    if found is not None or evidence.commit is None:
-        return found
+        cached = None
+    if cached is not None or evidence.commit is None:
+        return cached
     data = file_at(workspace, evidence.commit, path)
     if data is None or md5_bytes(data) != md5:
         return None

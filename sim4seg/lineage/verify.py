@@ -82,10 +82,10 @@ def _evidence(evidence: Evidence) -> Iterator[Link]:
 
 
 def _value(params: Mapping[str, Any], key: str) -> Any:
-    found: Any = params
+    value: Any = params
     for part in key.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _lock(evidence: Evidence) -> Iterator[Link]:
@@ -97,9 +97,9 @@ def _lock(evidence: Evidence) -> Iterator[Link]:
         if name == "register":
             continue  # it put this evidence together; its entry is of an earlier run
         made |= stage.outs
-        said = f"{len(stage.deps)} dependencies, {len(stage.outs)} outputs, params"
-        bad = f"not as params.yaml or the stage before says: {', '.join(wrong)}"
-        yield Link(f"stage {name}: params and inputs", FAILED if wrong else OK, bad if wrong else said)
+        summary = f"{len(stage.deps)} dependencies, {len(stage.outs)} outputs, params"
+        complaint = f"not as params.yaml or the stage before says: {', '.join(wrong)}"
+        yield Link(f"stage {name}: params and inputs", FAILED if wrong else OK, complaint if wrong else summary)
     snapshot = md5_bytes(evidence.read(SNAPSHOT))
     recorded = lock["fetch"].deps.get(SNAPSHOT) if "fetch" in lock else None
     yield compared("evidence source.snapshot.json = what fetch was given", snapshot, recorded)

@@ -49,11 +49,11 @@ def token_coverage(target: Tensor, affine: Tensor, extent: Tensor, grid: tuple[i
     return F.avg_pool2d(sampled, points)[:, 0]
 
 
-def held_words(ids: Tensor, chosen: Tensor, size: int) -> Tensor:
+def present_words(ids: Tensor, chosen: Tensor, size: int) -> Tensor:
     """Which of ``size`` ids each row has where it is ``chosen``; (B, size) float32, 0 or 1."""
     # What is not chosen goes to a place of its own, which is cut off: every value written is 1, in whatever order.
-    held = torch.zeros(len(ids), size + 1, device=ids.device)
-    return held.scatter_(1, ids.where(chosen, torch.full_like(ids, size)), 1.0)[:, :size]
+    presence = torch.zeros(len(ids), size + 1, device=ids.device)
+    return presence.scatter_(1, ids.where(chosen, torch.full_like(ids, size)), 1.0)[:, :size]
 
 
 def word_bags(ids: Tensor, chosen: Tensor, size: int, shared: Tensor | None = None) -> Tensor:
@@ -68,8 +68,8 @@ def word_bags(ids: Tensor, chosen: Tensor, size: int, shared: Tensor | None = No
     Returns:
         (B, size) float32; rows sum to 1, or to 0 where nothing tells the row from the others.
     """
-    held = held_words(ids, chosen, size)
-    own = held * (held.mean(0) < 1 if shared is None else ~shared)
+    presence = present_words(ids, chosen, size)
+    own = presence * (presence.mean(0) < 1 if shared is None else ~shared)
     return own / own.sum(1, keepdim=True).clamp(min=1)
 
 
@@ -102,9 +102,9 @@ def alignment_loss(
     lesion = torch.einsum("bth,h->bt", features, words[seg_token_id]).float()[:, None]
     every = torch.ones_like(lesion)
     loss = bce_loss(lesion, coverage[:, None], every) + dice_loss(lesion, coverage[:, None], every)
-    said = F.linear(pooled(features, coverage), words).float().log_softmax(1)
+    log_probabilities = F.linear(pooled(features, coverage), words).float().log_softmax(1)
     for weight, bag in bags:
-        loss = loss - weight * (bag * said).sum(1).mean()
+        loss = loss - weight * (bag * log_probabilities).sum(1).mean()
     return loss
 
 

@@ -39,10 +39,10 @@ def load(directory: Path | str, device: str | None = None) -> tuple[Sim4SegForCo
             remedy="run `dvc repro train`, or give the folder that a training run wrote",
         )
     open_checkpoint(folder)  # transformers would follow a name that leads out, and not say what is wrong with a file
-    model, found = Sim4SegForConditionalGeneration.from_pretrained(
+    model, report = Sim4SegForConditionalGeneration.from_pretrained(
         folder, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
     )
-    refuse_uneven(found, folder)
+    refuse_uneven(report, folder)
     for parameter in model.parameters():
         # Weights mapped from the file lie at odd addresses, for which some kernels sum in another order;
         # copies lie where freshly built ones do, so that a loaded model answers to the last bit as the saved one did.
@@ -50,10 +50,10 @@ def load(directory: Path | str, device: str | None = None) -> tuple[Sim4SegForCo
     return model.to(device or best_device()).eval(), Sim4SegProcessor.from_pretrained(folder)
 
 
-def refuse_uneven(found: dict[str, Any], folder: Path) -> None:
+def refuse_uneven(report: dict[str, Any], folder: Path) -> None:
     """Raise where the loader filled what is missing at random and went on; such a model must not answer."""
-    unexpected, missing = sorted(found["unexpected_keys"]), sorted(found["missing_keys"])
-    shapes = [f"{name}: stored {list(a)}, wanted {list(b)}" for name, a, b in sorted(found["mismatched_keys"])]
+    unexpected, missing = sorted(report["unexpected_keys"]), sorted(report["missing_keys"])
+    shapes = [f"{name}: stored {list(a)}, wanted {list(b)}" for name, a, b in sorted(report["mismatched_keys"])]
     parts = {"not of this model": unexpected, "missing": missing, "of another shape": shapes}
     texts = [f"{len(names)} weights {what} ({'; '.join(names[:5])})" for what, names in parts.items() if names]
     if texts:

@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 
 from sim4seg.errors import ModelError
 from sim4seg.model import objective
-from sim4seg.model.alignment import held_words
+from sim4seg.model.alignment import present_words
 from sim4seg.model.configuration import Sim4SegConfig
 from sim4seg.model.families import family_of
 from sim4seg.model.frames import Geometry
@@ -243,7 +243,7 @@ class Sim4SegForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]
         """(2, V) bool: words that all rows have in their reasoning, and in their diagnosis; they tell nothing apart."""
         parts = objective.reasoning_and_diagnosis(labels, conclusion)
         words = self.lm_head.out_features  # of a weight that is shared among processes, none may lie here
-        return torch.stack([held_words(labels.clamp(min=0), part, words).bool().all(0) for part in parts])
+        return torch.stack([present_words(labels.clamp(min=0), part, words).bool().all(0) for part in parts])
 
     def attention_is_learnt(self) -> bool:
         """Whether the attention loss is asked for, and the kernels give attention away (the fused ones do not)."""

@@ -19,15 +19,15 @@ def fits_on(cost: Cost, run: Run) -> list[str]:
         run: decides whether activations are kept, and what frozen weights are held in.
     """
     activations = {way: _one(cost, run, way) for way in WAYS}
-    found = []
+    fitting = []
     for gpus, memory in MACHINES:
         ways: tuple[Sharding, ...] = ("none",) if gpus == 1 else ("zero2", "fsdp")
         free = Machine(gpus, memory).free
         for way in ways:
             if static_memory(cost.counts, way, gpus, run.dtype).total + activations[way] <= free:
-                found.append(f"{gpus} x {memory}{WAYS[way]}")
+                fitting.append(f"{gpus} x {memory}{WAYS[way]}")
                 break
-    return found
+    return fitting
 
 
 def _one(cost: Cost, run: Run, way: Sharding) -> int:

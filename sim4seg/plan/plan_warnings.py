@@ -9,12 +9,13 @@ from sim4seg.plan.static_memory import GB
 def memory_warnings(budget: Budget) -> list[str]:
     """What does not fit into a GPU."""
     warnings = []
-    machine, held, free = budget.machine, budget.held, budget.machine.free
+    machine, static, free = budget.machine, budget.held, budget.machine.free
     size = f"{machine.memory:g} GB, of which {machine.spare:.0%} are left spare"
-    if held.total > free:
+    if static.total > free:
         warnings.append(
-            f"{held.weights / GB:.1f} GB of weights, {held.gradients / GB:.1f} of gradients, {held.optimizer / GB:.1f} "
-            f"of optimizer and {held.buffers / GB:.1f} of buffers do not fit into {size}: {_remedy(budget)}"
+            f"{static.weights / GB:.1f} GB of weights, {static.gradients / GB:.1f} of gradients, "
+            f"{static.optimizer / GB:.1f} of optimizer and {static.buffers / GB:.1f} of buffers do not fit into "
+            f"{size}: {_remedy(budget)}"
         )
     elif not budget.largest and budget.largest_checkpointed:
         warnings.append("one sample fits only with gradient checkpointing (--checkpointing)")

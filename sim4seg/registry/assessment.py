@@ -12,7 +12,7 @@ from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError
 from sim4seg.evaluation.bootstrap import COVERAGE
 from sim4seg.registry import evidence, rules
-from sim4seg.registry.compare_versions import contest
+from sim4seg.registry.compare_versions import compare_versions
 from sim4seg.registry.store import CANDIDATE, CHAMPION, Store
 from sim4seg.registry.tags import CHANGES, COMMIT, NONE
 
@@ -65,8 +65,8 @@ class Assessment:
         return "\n".join(lines) + "\n"
 
 
-def _change(found: FigureDifference) -> str:
-    return f"{100 * found.champion:.2f} → {100 * found.candidate:.2f} ({100 * found.difference:+.2f})"
+def _change(figure: FigureDifference) -> str:
+    return f"{100 * figure.champion:.2f} → {100 * figure.candidate:.2f} ({100 * figure.difference:+.2f})"
 
 
 def _tables(comparison: Comparison, subgroup_min: int) -> Iterator[str]:
@@ -139,10 +139,10 @@ def assess_version(
     elif faults:
         remarks.append(f"not compared with version {champion.version}: the evidence is not complete")
     else:
-        comparison, said = contest(store, version, champion, data)
-        remarks += said
+        comparison, notes = compare_versions(store, version, champion, data)
+        remarks += notes
         if comparison is None:
-            failed.append(f"no comparison with champion {champion.version} is possible: {said[-1]}")
+            failed.append(f"no comparison with champion {champion.version} is possible: {notes[-1]}")
         else:
             failed += rules.worse_than_champion(params, comparison)
             failed += rules.worse_in_a_subgroup(params, comparison)

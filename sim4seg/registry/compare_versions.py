@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def contest(
+def compare_versions(
     store: Store, candidate: ModelVersion, champion: ModelVersion, data: Path
 ) -> tuple[Comparison | None, list[str]]:
     """Compare two versions.
@@ -66,8 +66,8 @@ def _anew(
     remarks = [f"version {number} was scored {why}, so its weights answered the candidate's test split anew"]
     seen, remark = _seen(store, champion, test)
     remarks.append(remark)
-    kept = test[~test["id"].isin(list(seen))]
-    ids = sorted(kept["id"].tolist())
+    unseen = test[~test["id"].isin(list(seen))]
+    ids = sorted(unseen["id"].tolist())
     if not ids:
         return None, [*remarks, f"version {number} was trained on every case of the candidate's test split"]
     params = recorded_params(store.evidence(candidate, PARAMS)).evaluate
@@ -80,7 +80,7 @@ def _anew(
             first = rescore(store.weights(candidate), digest, ids, params, data, title)
         title, digest = f"scoring version {number}", str(champion.tags[MODEL_DIGEST])
         second = rescore(store.weights(champion), digest, ids, params, data, title)
-    return compare(pair(first, second, kept)), remarks
+    return compare(pair(first, second, unseen)), remarks
 
 
 def _seen(store: Store, champion: ModelVersion, test: pd.DataFrame) -> tuple[set[str], str]:

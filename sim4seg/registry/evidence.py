@@ -86,20 +86,21 @@ def recorded(version: ModelVersion) -> dict[str, str]:
 def faults(store: Store, version: ModelVersion) -> list[str]:
     """What is wrong with a version's evidence: files not recorded, missing or changed."""
     digests = recorded(version)
-    found = []
+    complaints = []
     for name in sorted({*LINEAGE, *digests}):
         if name not in digests:
-            found.append(f"the lineage is not complete: {name} was not registered with the version")
+            complaints.append(f"the lineage is not complete: {name} was not registered with the version")
             continue
         try:
             path = store.evidence(version, name)
         except RegistryError:
             path = Path("missing")
         if not path.is_file():
-            found.append(f"the lineage is not complete: {name} is missing from the registry's artifacts")
+            complaints.append(f"the lineage is not complete: {name} is missing from the registry's artifacts")
         elif (digest := digest_file(path)) != digests[name]:
-            found.append(f"{name} was changed since it was registered: SHA-256 {digest[:12]}, not {digests[name][:12]}")
-    return found
+            now, then = digest[:12], digests[name][:12]
+            complaints.append(f"{name} was changed since it was registered: SHA-256 {now}, not {then}")
+    return complaints
 
 
 def read_json(store: Store, version: ModelVersion, name: str) -> dict[str, Any]:

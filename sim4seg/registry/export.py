@@ -140,10 +140,10 @@ def fetch_exported(uri: str, workspace: Path) -> tuple[Path, str]:
         )
     manifest = _object(data, f"{place}{folder}{MANIFEST}")
     digests = {str(name): str(digest) for name, digest in dict(manifest["files"]).items()}
-    kept = workspace / "work" / "exported" / digest_bytes(data)[:16]
-    model, expected = kept / "model", manifest["model_sha256"]
+    folder_here = workspace / "work" / "exported" / digest_bytes(data)[:16]
+    model, expected = folder_here / "model", manifest["model_sha256"]
     if not model.is_dir() or digest_directory(model) != expected:
-        download(Place(bucket, place.prefix + folder), digests, kept)
+        download(Place(bucket, place.prefix + folder), digests, folder_here)
     if digest_directory(model) != expected:
         raise RegistryError("the files do not make the model", where=str(place), remedy="export the champion again")
     return model, f"{manifest['name']}/{manifest['version']}"

@@ -55,8 +55,8 @@ def versions_of_snapshot(params: Register, snapshot: str, workspace: Path = Path
 
 def newest_of_snapshot(params: Register, snapshot: str, workspace: Path = Path()) -> KnownVersion | None:
     """The newest of :func:`versions_of_snapshot`."""
-    found = versions_of_snapshot(params, snapshot, workspace)
-    return found[-1] if found else None
+    versions = versions_of_snapshot(params, snapshot, workspace)
+    return versions[-1] if versions else None
 
 
 def decision(params: Register, version: int | str | None = None, workspace: Path = Path()) -> str:

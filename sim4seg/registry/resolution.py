@@ -73,8 +73,8 @@ def version_named(uri: str, workspace: Path = Path()) -> Registered:
     store = Store(match["name"], workspace)
     if match["version"]:
         return Registered(store, store.version(match["version"]))
-    found = store.alias(match["alias"])
-    if found is None:
+    version = store.alias(match["alias"])
+    if version is None:
         raise RegistryError(
             f"{match['name']} has no {match['alias']} yet",
             where=store.uri,
@@ -83,7 +83,7 @@ def version_named(uri: str, workspace: Path = Path()) -> Registered:
                 CANDIDATE: "register one: `dvc repro register`",
             }.get(match["alias"], f"use @{CHAMPION} or @{CANDIDATE}"),
         )
-    return Registered(store, found)
+    return Registered(store, version)
 
 
 def resolve(uri: str | Path, workspace: Path = Path()) -> tuple[Path, str]:
@@ -109,8 +109,8 @@ def resolve(uri: str | Path, workspace: Path = Path()) -> tuple[Path, str]:
         if not folder.is_dir():
             raise RegistryError("there is no such model folder", where=text, remedy="check the path")
         return folder, f"sha256:{digest_directory(folder)[:12]}"
-    found = version_named(text, workspace)
-    return found.weights(), f"{found.name}/{found.number}"
+    registered = version_named(text, workspace)
+    return registered.weights(), f"{registered.name}/{registered.number}"
 
 
 def params_beside(uri: str | Path, folder: Path, workspace: Path = Path()) -> Path | None:

@@ -61,11 +61,12 @@ def worse_than_champion(params: Register, comparison: Comparison) -> list[str]:
     """Mean figures whose interval of the difference to the champion reaches below minus ``register.margin``."""
     failed = []
     for key, title in FIGURES.items():
-        found = comparison.mean[key]
-        if found.low is not None and -found.low > params.margin + TINY:
+        change = comparison.mean[key]
+        if change.low is not None and -change.low > params.margin + TINY:
             failed.append(
-                f"mean {title} {found.candidate:.4f} against the champion's {found.champion:.4f}: the difference may "
-                f"be as low as {found.low:+.4f}, {-found.low - params.margin:.4f} beyond the margin {params.margin:.4f}"
+                f"mean {title} {change.candidate:.4f} against the champion's {change.champion:.4f}: the difference may "
+                f"be as low as {change.low:+.4f}, {-change.low - params.margin:.4f} beyond the margin "
+                f"{params.margin:.4f}"
             )
     return failed
 
@@ -75,11 +76,11 @@ def worse_in_a_subgroup(params: Register, comparison: Comparison) -> list[str]:
     failed = []
     for group in comparison.groups:
         for key, title in FIGURES.items():
-            found = group.figures[key]
-            if group.n >= params.subgroup_min and -found.difference > params.subgroup_margin + TINY:
+            change = group.figures[key]
+            if group.n >= params.subgroup_min and -change.difference > params.subgroup_margin + TINY:
                 failed.append(
-                    f"{group.kind} {group.name} ({group.n} cases): {title} {found.candidate:.4f} is "
-                    f"{-found.difference:.4f} below the champion's {found.champion:.4f}; "
+                    f"{group.kind} {group.name} ({group.n} cases): {title} {change.candidate:.4f} is "
+                    f"{-change.difference:.4f} below the champion's {change.champion:.4f}; "
                     f"the subgroup margin is {params.subgroup_margin:.4f}"
                 )
     return failed

@@ -107,9 +107,9 @@ class Store:
 
     def experiment(self) -> str:
         """Id of the experiment; made if it is missing, its artifacts in MLFLOW_DEFAULT_ARTIFACT_ROOT or here."""
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         remote = self.uri.startswith(("http://", "https://", "databricks"))
         here = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT") or (self.workspace / "mlartifacts").as_uri()
         place = None if remote else here
@@ -118,20 +118,20 @@ class Store:
     def versions(self) -> list[ModelVersion]:
         """All versions, oldest first."""
         with explained(self.uri):
-            found: list[ModelVersion] = []
+            versions: list[ModelVersion] = []
             token = None
             while True:
                 page = self.client.search_model_versions(f"name='{self.name}'", page_token=token)
-                found.extend(page)
+                versions.extend(page)
                 token = page.token
                 if not token:
-                    return sorted(found, key=lambda version: int(version.version))
+                    return sorted(versions, key=lambda version: int(version.version))
 
     def tagged(self, key: str, value: str) -> list[ModelVersion]:
         """Versions that carry that tag, oldest first; one request, whatever the number of versions."""
         with explained(self.uri):
-            found = self.client.search_model_versions(f"name = '{self.name}' and tags.`{key}` = '{value}'")
-            return sorted(found, key=lambda version: int(version.version))
+            versions = self.client.search_model_versions(f"name = '{self.name}' and tags.`{key}` = '{value}'")
+            return sorted(versions, key=lambda version: int(version.version))
 
     def version(self, number: int | str) -> ModelVersion:
         """One version.
@@ -250,14 +250,14 @@ class Store:
         if _is_local(uri):
             with explained(where):
                 return _checked(_downloaded(uri, self.uri, None), expected)
-        kept = self.workspace / "work" / "registered" / expected[:16]
-        if fresh or not kept.is_dir() or digest_directory(kept) != expected:
-            with atomic_directory(kept) as partial, explained(where):
+        folder = self.workspace / "work" / "registered" / expected[:16]
+        if fresh or not folder.is_dir() or digest_directory(folder) != expected:
+            with atomic_directory(folder) as partial, explained(where):
                 shutil.copytree(
                     _checked(_downloaded(uri, self.uri, str(partial / "come")), expected), partial, dirs_exist_ok=True
                 )
                 shutil.rmtree(partial / "come")
-        return kept
+        return folder
 
     def _scratch(self, run: Run) -> str | None:
         """Folder for downloads, gone with this object; None where the files lie on this machine already."""

@@ -56,11 +56,11 @@ def translated(error: Exception, where: str) -> Sim4SegError:
     """What to raise in place of an error of MLflow, its database or its connection."""
     from mlflow.exceptions import MlflowException
 
-    said = next((verdict for one in _chain(error) if (verdict := _is_outage(one)) is not None), None)
-    if said is None:
-        said = isinstance(error, MlflowException) and error.error_code in BUSY_CODES
+    outage = next((verdict for one in _chain(error) if (verdict := _is_outage(one)) is not None), None)
+    if outage is None:
+        outage = isinstance(error, MlflowException) and error.error_code in BUSY_CODES
     line = (str(error).splitlines() or [type(error).__name__])[0]
-    if said:
+    if outage:
         return Unreachable(f"the model registry cannot be reached: {line}", where=where, remedy=LATER)
     return RegistryError(f"the model registry failed: {line}", where=where, remedy=REMEDY)
 

@@ -74,9 +74,9 @@ def parse_uri(uri: str, where: str = "fetch.root or SIM4SEG_SOURCE_ROOT") -> tup
     Raises:
         SourceError: not of that form.
     """
-    scheme, found, rest = uri.partition("://")
+    scheme, separator, rest = uri.partition("://")
     bucket, _, prefix = rest.partition("/")
-    if scheme != "s3" or not found or not bucket:
+    if scheme != "s3" or not separator or not bucket:
         raise SourceError(f"not an S3 address: {uri!r}", where=where, remedy="write s3://BUCKET/PREFIX")
     prefix = prefix.strip("/")
     return bucket, f"{prefix}/" if prefix else ""
@@ -147,10 +147,10 @@ def explained(where: str, answers: Answers | None = None, kind: type[Sim4SegErro
         what, remedy = said_here.get(CHANGED, (f"the download failed: {error}", ENDPOINT))
         raise kind(what, where=where, remedy=remedy) from error
     except ClientError as error:
-        said = error.response.get("Error", {})
-        code = str(said.get("Code", "unknown"))
+        answer = error.response.get("Error", {})
+        code = str(answer.get("Code", "unknown"))
         what, remedy = said_here.get(code, (REFUSED, ENDPOINT))
-        what = what.format(code=code, message=said.get("Message", "")).strip()
+        what = what.format(code=code, message=answer.get("Message", "")).strip()
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code not in said_here and (code in BUSY or status >= 500 or status == 429):
             raise Unreachable(what, where=where, remedy=ENDPOINT) from error

@@ -18,7 +18,7 @@ from sim4seg.storage.client import PARALLEL, Answers, explained
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PinnedObject:
     """An object and where it goes.
 
     Attributes:
@@ -56,16 +56,20 @@ def size_and_etag(store: Any, bucket: str, key: str, version: str | None) -> tup
 class _Pinned(BaseSubscriber):  # type: ignore[misc]
     """Tells the transfer what it must get, so that it asks for no header and takes nothing else (If-Match)."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
+    def __init__(self, pinned: PinnedObject) -> None:
+        self.pinned = pinned
 
     def on_queued(self, future: TransferFuture, **_: Any) -> None:
-        future.meta.provide_transfer_size(self.wanted.size)
-        future.meta.provide_object_etag(f'"{self.wanted.etag}"')
+        future.meta.provide_transfer_size(self.pinned.size)
+        future.meta.provide_object_etag(f'"{self.pinned.etag}"')
 
 
 def download(
-    store: Any, bucket: str, objects: Iterable[Wanted], check: Callable[[Wanted], None], answers: Answers | None = None
+    store: Any,
+    bucket: str,
+    objects: Iterable[PinnedObject],
+    check: Callable[[PinnedObject], None],
+    answers: Answers | None = None,
 ) -> None:
     """Download the objects; ``check`` is called on each when its file is there, in the order given.
 
@@ -73,22 +77,22 @@ def download(
         SourceError: an object is missing or is not the one wanted, or the store refused.
         Unreachable: the store is out of reach.
     """
-    flying: deque[tuple[Wanted, TransferFuture]] = deque()
+    flying: deque[tuple[PinnedObject, TransferFuture]] = deque()
 
     def finish() -> None:
-        wanted, future = flying.popleft()
-        with explained(f"s3://{bucket}/{wanted.key}", answers):
+        pinned, future = flying.popleft()
+        with explained(f"s3://{bucket}/{pinned.key}", answers):
             future.result()
-        check(wanted)
+        check(pinned)
 
     # Only downloads by range carry the condition on the ETag; so everything is one, if of a single range.
     limits = TransferConfig(max_concurrency=PARALLEL, multipart_threshold=1)
     with TransferManager(store, limits) as manager:
-        for wanted in objects:
-            wanted.target.parent.mkdir(parents=True, exist_ok=True)
-            extra, pin = wanted.arguments, [_Pinned(wanted)]
-            future = manager.download(bucket, wanted.key, str(wanted.target), extra_args=extra, subscribers=pin)
-            flying.append((wanted, future))
+        for pinned in objects:
+            pinned.target.parent.mkdir(parents=True, exist_ok=True)
+            extra, pin = pinned.arguments, [_Pinned(pinned)]
+            future = manager.download(bucket, pinned.key, str(pinned.target), extra_args=extra, subscribers=pin)
+            flying.append((pinned, future))
             if len(flying) >= 4 * PARALLEL:
                 finish()
         while flying:

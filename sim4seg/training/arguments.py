@@ -32,10 +32,10 @@ def training_arguments(seed: int, params: Train, order: SampleOrder, share: Shar
         share: what of a step falls to this process.
         folder: for checkpoints.
     """
-    wanted = params.epochs * len(order) / share.step
+    planned_steps = params.epochs * len(order) / share.step
     # A checkpoint falls on a log step, so that no half-summed loss is lost when a run resumes from it; and the last
     # step is a checkpoint, so that the end of the schedule takes part in the choice of the best.
-    every = max(1, round(wanted / (params.checkpoints * LOG_EVERY))) * LOG_EVERY
+    every = max(1, round(planned_steps / (params.checkpoints * LOG_EVERY))) * LOG_EVERY
     steps = every * params.checkpoints
     arguments = TrainingArguments(
         output_dir=str(folder),

@@ -58,16 +58,16 @@ class WholeStep:
         return {name: torch.zeros_like(n) if "idle" in batch else n for name, n in counts.items()}
 
     def _shared_words(self, model: Sim4SegForConditionalGeneration) -> Tensor:
-        held = [
+        presence = [
             torch.ones_like(words) if "idle" in batch else words
             for batch in self.batches
             for words in [model.shared_words(batch["labels"], batch.get("conclusion"))]
         ]
-        return self.processes.least(torch.stack(held).all(0).int()).bool()
+        return self.processes.least(torch.stack(presence).all(0).int()).bool()
 
     def _all_texts(self) -> list[tuple[list[int], dict[str, Tensor]]]:
         """For each pass the row counts by process, and the texts of all processes in the order of the step."""
-        found = []
+        texts = []
         for batch in self.batches:
             rows = len(batch["labels"]) if "idle" not in batch else 0
             parts = {
@@ -75,8 +75,8 @@ class WholeStep:
                 for name, fill in TEXTS.items()
             }
             sizes = [len(part) for part in parts["labels"]]
-            found.append((sizes, {name: torch.cat(list(part)) for name, part in parts.items()}))
-        return found
+            texts.append((sizes, {name: torch.cat(list(part)) for name, part in parts.items()}))
+        return texts
 
     def next_ids(self) -> Tensor:
         """Input ids of the next pass, its words disturbed as if one process had the whole step in one batch.

@@ -48,12 +48,12 @@ def freeze(model: nn.Module, parts: tuple[str, ...]) -> None:
 def _train_one_row(weight: Tensor, row: int) -> None:
     """Let gradients reach one row only; AdamW without decay then leaves the others as they are, to the last bit."""
 
-    def kept(gradient: Tensor) -> Tensor:
+    def only_that_row(gradient: Tensor) -> Tensor:
         only = gradient.new_zeros(gradient.shape)
         only[row] = gradient[row]
         return only
 
-    weight.register_hook(kept)  # type: ignore[no-untyped-call]
+    weight.register_hook(only_that_row)  # type: ignore[no-untyped-call]
     setattr(weight, ONLY_ROW, row)
 
 

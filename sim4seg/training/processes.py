@@ -101,15 +101,15 @@ class Processes:
             raise self._tell(failed, first) from failed
 
     def _tell(self, error: Sim4SegError | None, source: int) -> Sim4SegError:
-        said = b""
+        message = b""
         if error is not None and self.rank == source:
             where = f"{error.where} (process {source} of {self.world})".strip()
-            said = json.dumps([type(error).__name__, error.what, where, error.remedy]).encode()
-        size = torch.tensor(len(said), device=self.device)
+            message = json.dumps([type(error).__name__, error.what, where, error.remedy]).encode()
+        size = torch.tensor(len(message), device=self.device)
         dist.broadcast(size, source)
         text = torch.zeros(int(size), dtype=torch.uint8, device=self.device)
-        if said:
-            text.copy_(torch.frombuffer(bytearray(said), dtype=torch.uint8))
+        if message:
+            text.copy_(torch.frombuffer(bytearray(message), dtype=torch.uint8))
         dist.broadcast(text, source)
         kind, what, where, remedy = json.loads(bytes(text.cpu().tolist()))
         shared: Sim4SegError = getattr(errors, kind, Sim4SegError)(what, where=where, remedy=remedy)

@@ -26,13 +26,13 @@ def _findings(entry: dict[str, Any]) -> dict[str, list[Polygon]]:
     Raises:
         KeyError, TypeError, ValueError, OverflowError: the entry is malformed.
     """
-    found: dict[str, list[Polygon]] = {}
+    polygons_by_name: dict[str, list[Polygon]] = {}
     for name, points in zip(entry["syms"], entry["polygons"], strict=True):
         polygon = tuple((float(x), float(y)) for x, y in points)
         if len(polygon) < 3 or not all(abs(value) <= _FARTHEST for point in polygon for value in point):
             raise ValueError(f"a polygon of {name} has fewer than three points or some far outside any image")
-        found.setdefault(str(name), []).append(polygon)
-    return dict(sorted(found.items()))
+        polygons_by_name.setdefault(str(name), []).append(polygon)
+    return dict(sorted(polygons_by_name.items()))
 
 
 def _part(polygon: Polygon, size: tuple[int, int]) -> Part:
@@ -84,7 +84,7 @@ class ChestXDet(WritableAdapter):
             log.pass_over(MISSING_IMAGE if findings else NO_TARGET)
             return
         size = image_size(image) or _PUBLISHED_SIZE
-        wheres = grid_phrases([[_part(polygon, size) for polygon in found] for found in findings.values()])
+        wheres = grid_phrases([[_part(polygon, size) for polygon in outlines] for outlines in findings.values()])
         for (label, polygons), where in zip(findings.items(), wheres, strict=True):
             yield RawSample(
                 image=image,
@@ -106,8 +106,8 @@ class ChestXDet(WritableAdapter):
             name = f"{case.name}.png"
             save_image(root / f"{part}_data" / name, case.image)
             entries[part].append({"file_name": name, **self._annotation(case)})
-        for split, found in entries.items():
-            write_json_file(root / f"ChestX_Det_{split}.json", found)
+        for split, images in entries.items():
+            write_json_file(root / f"ChestX_Det_{split}.json", images)
 
     def _annotation(self, case: PhantomCase) -> dict[str, Any]:
         syms, boxes, polygons = [], [], []

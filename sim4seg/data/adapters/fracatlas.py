@@ -25,18 +25,18 @@ def _polygons_by_file(path: Path) -> dict[str, MaskPolygons]:
     value = read_json(path)
     try:
         images = {int(item["id"]): item for item in value["images"]}
-        found: dict[str, list[Polygon]] = {}
+        polygons_by_file: dict[str, list[Polygon]] = {}
         for annotation in value["annotations"]:
             name = str(images[int(annotation["image_id"])]["file_name"])
             for flat in annotation["segmentation"]:
                 points = [float(number) for number in flat]
-                found.setdefault(name, []).append(tuple(zip(points[::2], points[1::2], strict=True)))
+                polygons_by_file.setdefault(name, []).append(tuple(zip(points[::2], points[1::2], strict=True)))
         sizes = {str(item["file_name"]): (int(item["width"]), int(item["height"])) for item in images.values()}
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"not a COCO annotation file: {error!r}", where=str(path), remedy="restore it from the dataset's download"
         ) from error
-    return {name: MaskPolygons(tuple(polygons), "pixel", sizes[name]) for name, polygons in found.items()}
+    return {name: MaskPolygons(tuple(polygons), "pixel", sizes[name]) for name, polygons in polygons_by_file.items()}
 
 
 @register
@@ -98,16 +98,16 @@ class FracAtlas(WritableAdapter):
         for case in cases:
             name, fractured = f"{case.name}.jpg", bool(case.structures)
             save_image(root / "images" / _FOLDERS[str(int(fractured))] / name, case.image)
-            found = [polygon for structure in case.structures for polygon in outlines(structure.mask)]
+            polygons = [polygon for structure in case.structures for polygon in outlines(structure.mask)]
             flags = [int(case.attributes.get(flag, 0)) for flag in _FLAGS]
             views = [int(case.attributes.get(view, int(view == "frontal"))) for view in _VIEWS]
-            table.append([name, *flags, int(fractured), len(found), *views])
+            table.append([name, *flags, int(fractured), len(polygons), *views])
             if fractured:
                 splits[case.split].append(name)
                 height, width = case.image.shape[:2]
                 images.append({"id": len(images) + 1, "width": width, "height": height, "file_name": name})
                 annotations += [
-                    _annotation(len(annotations) + n, len(images), polygon) for n, polygon in enumerate(found)
+                    _annotation(len(annotations) + n, len(images), polygon) for n, polygon in enumerate(polygons)
                 ]
         categories = [{"id": 0, "name": "fractured"}]
         write_json_file(root / _COCO, {"images": images, "annotations": annotations, "categories": categories})

@@ -49,8 +49,8 @@ class Generic(Adapter):
             split = row.get("split", "").casefold()
             modality = row.get("modality") or self.modality
             if named is None or mask is None or split not in _SPLIT_NAMES or modality not in MODALITIES:
-                found = f"image {name!r}, mask {mask_name!r}, split {split!r}, modality {modality!r}"
-                log.refuse("labels.csv", f"not a usable row: {found}")
+                values = f"image {name!r}, mask {mask_name!r}, split {split!r}, modality {modality!r}"
+                log.refuse("labels.csv", f"not a usable row: {values}")
                 continue
             image = named if named.is_file() else images.get(name)
             if image is None:

@@ -65,9 +65,9 @@ class KvasirSeg(WritableAdapter):
             save_mask(root / "masks" / f"{case.name}.jpg", case.union(), "RGB")
             label = self.vocabulary.spelling(case.label)
             height, width = case.image.shape[:2]
-            found = []
+            lesions = []
             for polygon in outlines(case.union()):
                 corners = (round(value) for value in bounding_box(polygon))
-                found.append({"label": label, **dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))})
-            boxes[case.name] = {"height": height, "width": width, "bbox": found}
+                lesions.append({"label": label, **dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))})
+            boxes[case.name] = {"height": height, "width": width, "bbox": lesions}
         write_json_file(root / _BOXES, boxes)

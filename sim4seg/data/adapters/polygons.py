@@ -30,15 +30,15 @@ def outlines(mask: NDArray[np.bool_]) -> list[Polygon]:
     The polygon formats of COCO and YOLO have no holes.
     """
     labelled, _ = ndimage.label(mask)
-    found: list[Polygon] = []
+    polygons: list[Polygon] = []
     for index, window in enumerate(ndimage.find_objects(labelled), start=1):
         part = ndimage.binary_fill_holes(labelled[window] == index)
         contour = max(_find_contours(np.pad(part, 1).astype(float), 0.5), key=len)
         simpler = _approximate(contour, _TOLERANCE)
         points = (simpler if len(simpler) > 3 else contour)[:-1] - 0.5
         top, left = window[0].start, window[1].start
-        found.append(tuple((float(x + left), float(y + top)) for y, x in points))
-    return found
+        polygons.append(tuple((float(x + left), float(y + top)) for y, x in points))
+    return polygons
 
 
 def area_and_centroid(polygon: Sequence[Point]) -> tuple[float, Point]:

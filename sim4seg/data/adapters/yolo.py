@@ -34,7 +34,7 @@ def parse_labels(text: str, classes: int) -> dict[int, list[Polygon]]:
     Raises:
         ValueError: a line is not a box or polygon of fractions, or its class does not exist.
     """
-    found: dict[int, list[Polygon]] = {}
+    polygons_by_class: dict[int, list[Polygon]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         if not words:
@@ -48,8 +48,8 @@ def parse_labels(text: str, classes: int) -> dict[int, list[Polygon]]:
         if len(values) < 4 or len(values) % 2 or not all(abs(value) <= _FARTHEST for value in values):
             raise ValueError(f"line {number} is neither a box nor a polygon")
         polygon = from_box(*values) if len(values) == 4 else tuple(zip(values[::2], values[1::2], strict=True))
-        found.setdefault(index, []).append(polygon)
-    return dict(sorted(found.items()))
+        polygons_by_class.setdefault(index, []).append(polygon)
+    return dict(sorted(polygons_by_class.items()))
 
 
 def photograph(stem: str) -> str:

@@ -48,17 +48,17 @@ def paint(rng: np.random.Generator, label: str, size: int) -> Painting:
     shape = random_shape(rng, size)
     chest = _chest(rng, shape, big_heart=label == "cardiomegaly")
     side = int(rng.integers(2))
-    found = [PhantomStructure(_add(rng, chest, label, side), label)]
+    structures = [PhantomStructure(_add(rng, chest, label, side), label)]
     if rng.random() < SECOND_SHARE:
         others = [name for name in LABELS if name not in (label, "cardiomegaly")]
         other, before = str(rng.choice(others)), chest.image.copy()
         mask = _add(rng, chest, other, 1 - side)
-        if _cell(mask) == _cell(found[0].mask) or bool((mask & found[0].mask).any()):
+        if _cell(mask) == _cell(structures[0].mask) or bool((mask & structures[0].mask).any()):
             chest.image = before
         else:
-            found.append(PhantomStructure(mask, other))
+            structures.append(PhantomStructure(mask, other))
     image = _marker(rng, chest) * tilt(rng, shape, rng.uniform(0, 0.25)) + 0.025 * grain(rng, shape)
-    return Painting(image, tuple(found))
+    return Painting(image, tuple(structures))
 
 
 def _cell(mask: Mask) -> tuple[int, int]:
@@ -132,8 +132,8 @@ def _effusion(rng: np.random.Generator, chest: _Chest, lung: Blob) -> Mask:
     surface = y - np.float32(level) + np.float32(14 * chest.scale) * outward * np.abs(outward)
     distance = np.minimum(surface, lung.distance(chest.shape))
     chest.image += soft(distance, 5 * chest.scale) * (np.float32(0.82) - chest.image)
-    found: Mask = distance > 0
-    return found
+    effusion: Mask = distance > 0
+    return effusion
 
 
 def _pneumothorax(rng: np.random.Generator, chest: _Chest, lung: Blob, side: int) -> Mask:
@@ -150,8 +150,8 @@ def _pneumothorax(rng: np.random.Generator, chest: _Chest, lung: Blob, side: int
     chest.image += 0.12 * collapsed
     line = soft(3.5 * chest.scale - np.abs(rest), 3 * chest.scale) * soft(lung.distance(chest.shape), 6 * chest.scale)
     chest.image += 0.35 * line
-    found: Mask = distance > 0
-    return found
+    pneumothorax: Mask = distance > 0
+    return pneumothorax
 
 
 def _marker(rng: np.random.Generator, chest: _Chest) -> Field:

@@ -283,7 +283,7 @@ def _plan(rng: np.random.Generator, name: str, scale: float) -> _Plan:
 
 def _visible(shape: Shape, bones: list[_Bone], breakable: tuple[int, ...]) -> list[tuple[int, float]]:
     """(bone, place along it) of possible breaks that lie well inside the picture and off the bone's ends."""
-    found = []
+    fractures = []
     for index in breakable:
         bone = bones[index]
         for share in np.linspace(-0.7, 0.7, 15):
@@ -291,8 +291,8 @@ def _visible(shape: Shape, bones: list[_Bone], breakable: tuple[int, ...]) -> li
             x = bone.middle[0] + place * float(np.cos(bone.angle))
             y = bone.middle[1] + place * float(np.sin(bone.angle))
             if 0.14 * shape[1] < x < 0.86 * shape[1] and 0.14 * shape[0] < y < 0.86 * shape[0]:
-                found.append((index, place))
-    return found or [(breakable[0], 0.0)]
+                fractures.append((index, place))
+    return fractures or [(breakable[0], 0.0)]
 
 
 def _rectangle(shape: Shape, bone: _Bone, place: float, scale: float) -> Mask:

@@ -14,7 +14,7 @@ from sim4seg.errors import SourceError
 from sim4seg.progress import with_progress
 from sim4seg.safe_path import safe_path
 from sim4seg.storage.client import CHANGED, ENDPOINT, PARALLEL, REFUSED, Answers, client, explained, parse_uri
-from sim4seg.storage.download import Wanted, download, size_and_etag
+from sim4seg.storage.download import PinnedObject, download, size_and_etag
 
 LISTED_AT_ONCE = 4
 NEW_SNAPSHOT = "take a new snapshot with `sim4seg snapshot` and commit it, or restore the object"
@@ -55,7 +55,7 @@ class S3Source:
             versioned = store.get_bucket_versioning(Bucket=self.bucket).get("Status") == "Enabled"
             listed = self._versions if versioned else self._objects
             folders = pool.map(lambda name: list(listed(store, f"{self.prefix}{name}/")), known)
-            entries = [entry for found in with_progress(folders, "snapshot", total=len(known)) for entry in found]
+            entries = [entry for objects in with_progress(folders, "snapshot", total=len(known)) for entry in objects]
         if not entries:
             raise SourceError(
                 "the source is empty: no dataset folder with objects in it",
@@ -94,16 +94,16 @@ class S3Source:
                 where="source.snapshot.json",
                 remedy="run `sim4seg snapshot` to record the source that params.yaml names",
             )
-        wanted = [(entry, out / safe_path(entry.key)) for entry in snapshot.objects if isinstance(entry, S3Object)]
-        _remove_others(out, {target for _, target in wanted})
-        missing = [(entry, target) for entry, target in wanted if not _holds(target, entry)]
+        targets = [(entry, out / safe_path(entry.key)) for entry in snapshot.objects if isinstance(entry, S3Object)]
+        _remove_others(out, {target for _, target in targets})
+        missing = [(entry, target) for entry, target in targets if not _holds(target, entry)]
         with explained(self.uri, ANSWERS):
             store = client()
             objects = (
-                Wanted(self.prefix + entry.key, target, entry.size, entry.etag, entry.version)
+                PinnedObject(self.prefix + entry.key, target, entry.size, entry.etag, entry.version)
                 for entry, target in with_progress(missing, "fetch", total=len(missing))
             )
-            download(store, self.bucket, objects, lambda wanted: self._accept(store, wanted), ANSWERS)
+            download(store, self.bucket, objects, lambda pinned: self._accept(store, pinned), ANSWERS)
 
     def check(self, snapshot: Snapshot) -> Iterator[str]:
         """One line for each object (of its version, where versions are kept) that is missing or has another ETag.
@@ -121,32 +121,32 @@ class S3Source:
                     yield f"{entry.key} {wrong}"
 
     def _state(self, store: Any, entry: S3Object) -> str | None:
-        found = size_and_etag(store, self.bucket, self.prefix + entry.key, entry.version)
-        if found is None:
+        stored = size_and_etag(store, self.bucket, self.prefix + entry.key, entry.version)
+        if stored is None:
             return "is missing"
-        return None if found == (entry.size, entry.etag) else "has changed"
+        return None if stored == (entry.size, entry.etag) else "has changed"
 
-    def _accept(self, store: Any, wanted: Wanted) -> None:
-        if wanted.target.stat().st_size == wanted.size and (
-            _is_md5_of(wanted.target, wanted.etag) or not self._has_md5(store, wanted)
+    def _accept(self, store: Any, pinned: PinnedObject) -> None:
+        if pinned.target.stat().st_size == pinned.size and (
+            _is_md5_of(pinned.target, pinned.etag) or not self._has_md5(store, pinned)
         ):
             return
-        wanted.target.unlink()
-        where = f"s3://{self.bucket}/{wanted.key}"
+        pinned.target.unlink()
+        where = f"s3://{self.bucket}/{pinned.key}"
         raise SourceError("what came is not the object of the snapshot", where=where, remedy=ENDPOINT)
 
-    def _has_md5(self, store: Any, wanted: Wanted) -> bool:
+    def _has_md5(self, store: Any, pinned: PinnedObject) -> bool:
         """Whether the object's ETag is the MD5 of its bytes; objects in parts or with a customer's key have others."""
-        if "-" in wanted.etag:
+        if "-" in pinned.etag:
             return False
-        head = store.head_object(Bucket=self.bucket, Key=wanted.key, **wanted.arguments)
+        head = store.head_object(Bucket=self.bucket, Key=pinned.key, **pinned.arguments)
         return not (str(head.get("ServerSideEncryption", "")).startswith("aws:kms") or "SSECustomerAlgorithm" in head)
 
 
-def _remove_others(folder: Path, wanted: set[Path]) -> None:
+def _remove_others(folder: Path, listed_files: set[Path]) -> None:
     """Take away what a killed run left half downloaded, under names of its own."""
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and file not in wanted:
+        if file.is_file() and file not in listed_files:
             file.unlink()
 
 

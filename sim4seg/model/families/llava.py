@@ -33,18 +33,18 @@ class Llava(Family):
         side, own = frames.vision_size, (pixels.shape[-2], pixels.shape[-1])
         if frames.vision_fit == "crop":
             # Never stretched past what is kept: a strip is cut before it is resized, not after.
-            pixels, start, kept = _middle(pixels)
+            pixels, start, shown = _middle(pixels)
             height, width, top, left = side, side, 0, 0
         else:
-            start, kept = (0, 0), own
+            start, shown = (0, 0), own
             height, width = fit(*own, side)
             centred = frames.vision_fit == "centre"
             top, left = ((side - height) // 2, (side - width) // 2) if centred else (0, 0)
         normal = resize(pixels, (height, width), frames.vision_mean, frames.vision_std, frames.vision_resample)
         square = F.pad(normal, (left, side - width - left, top, side - height - top))
         # image point -> pixel of the image -> pixel of the kept part -> pixel of the square -> share of the square
-        scale = [own[axis] / kept[axis] * (height, width)[axis] / side for axis in (0, 1)]
-        offset = [(-start[axis] / kept[axis] * (height, width)[axis] + (top, left)[axis]) / side for axis in (0, 1)]
+        scale = [own[axis] / shown[axis] * (height, width)[axis] / side for axis in (0, 1)]
+        offset = [(-start[axis] / shown[axis] * (height, width)[axis] + (top, left)[axis]) / side for axis in (0, 1)]
         count = side // frames.vision_patch
         return Seen(square, (count, count), (scale[1], offset[1], scale[0], offset[0]))
 

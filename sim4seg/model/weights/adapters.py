@@ -83,16 +83,16 @@ def lora_of(model: torch.nn.Module) -> Lora | None:
     layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
     if not layers:
         return None
-    found = {
+    settings = {
         (layer.r["default"], float(layer.lora_alpha["default"]), float(getattr(layer.lora_dropout["default"], "p", 0)))
         for layer in layers.values()
     }
-    if len(found) > 1:
+    if len(settings) > 1:
         raise ModelError(
-            f"LoRA layers of different settings (r, alpha, dropout): {sorted(found)}",
+            f"LoRA layers of different settings (r, alpha, dropout): {sorted(settings)}",
             remedy="merge the adapters and save the whole model",
         )
-    r, alpha, dropout = found.pop()
+    r, alpha, dropout = settings.pop()
     return Lora(r=r, alpha=alpha, dropout=dropout, modules=sorted(layers))
 
 
@@ -129,7 +129,7 @@ def write_adapters(
     Raises:
         ModelError: the base is of another shape.
     """
-    kept = _changes(state, open_checkpoint(base))
+    changes = _changes(state, open_checkpoint(base))
     dtype = widest(tensor.dtype for tensor in state.values())
     record = AdapterRecord(
         revision=revision,
@@ -138,7 +138,7 @@ def write_adapters(
         lora=lora,
     )
     with atomic_directory(out) as partial:
-        save_file(dict(sorted(kept.items())), partial / TENSORS, metadata={"format": "pt"})
+        save_file(dict(sorted(changes.items())), partial / TENSORS, metadata={"format": "pt"})
         write_json(partial / RECORD, record.model_dump(mode="json"))
         config.dtype = dtype
         config.save_pretrained(partial)
@@ -147,12 +147,12 @@ def write_adapters(
 
 def _changes(state: Mapping[str, Tensor], base: Checkpoint) -> dict[str, Tensor]:
     in_base = {tensor.data_ptr() for name, tensor in state.items() if name.replace(BASE_LAYER, ".") in base.tensors}
-    kept: dict[str, Tensor] = {}
+    changes: dict[str, Tensor] = {}
     for name, tensor in state.items():
         plain = name.replace(BASE_LAYER, ".")
         if plain not in base.tensors:
             if tensor.data_ptr() not in in_base:  # tied weights are stored under one name
-                kept[name] = tensor.contiguous().clone()
+                changes[name] = tensor.contiguous().clone()
             continue
         before = base.read(plain).to(tensor.dtype)
         if before.shape != tensor.shape:
@@ -162,8 +162,8 @@ def _changes(state: Mapping[str, Tensor], base: Checkpoint) -> dict[str, Tensor]
                 remedy="give the folder that training began from",
             )
         if not torch.equal(before, tensor):
-            kept |= _changed_rows(plain, before, tensor)
-    return kept
+            changes |= _changed_rows(plain, before, tensor)
+    return changes
 
 
 def _changed_rows(name: str, before: Tensor, after: Tensor) -> dict[str, Tensor]:
@@ -196,10 +196,10 @@ def check_base(folder: Path, record: AdapterRecord, base: Path) -> None:
     Raises:
         ModelError: names both digests.
     """
-    found = base_digest(base)
-    if found != record.base_sha256:
+    digest = base_digest(base)
+    if digest != record.base_sha256:
         raise ModelError(
-            f"the adapters belong to another base: theirs has SHA-256 {record.base_sha256}, this one {found}",
+            f"the adapters belong to another base: theirs has SHA-256 {record.base_sha256}, this one {digest}",
             where=f"{folder} on {base}",
             remedy=f"give the folder of {record.revision or 'the base they were trained on'}",
         )

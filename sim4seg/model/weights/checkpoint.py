@@ -40,13 +40,13 @@ class Checkpoint:
         self.tensors: dict[str, TensorInfo] = {}
         self._opened: tuple[str, Any] = ("", None)
         for file in self.files:
-            held = _describe(file)
-            twice = sorted(held.keys() & self.tensors.keys())
+            tensors = _describe(file)
+            twice = sorted(tensors.keys() & self.tensors.keys())
             if twice:
                 raise ModelError(
                     f"{twice[0]!r} is in two files", where=str(file), remedy="give the files of one checkpoint"
                 )
-            self.tensors |= dict(sorted(held.items()))
+            self.tensors |= dict(sorted(tensors.items()))
 
     def read(self, name: str) -> Tensor:
         """One tensor, mapped from its file."""
@@ -99,13 +99,13 @@ def _open_indexed(index: Path) -> Checkpoint:
             remedy="download the missing rest",
         )
     checkpoint = Checkpoint(files)
-    held = {name: info.file for name, info in checkpoint.tensors.items()}
-    wrong = sorted(name for name in listed.keys() | held.keys() if listed.get(name) != held.get(name))
+    stored = {name: info.file for name, info in checkpoint.tensors.items()}
+    wrong = sorted(name for name in listed.keys() | stored.keys() if listed.get(name) != stored.get(name))
     if wrong:
         name = wrong[0]
         raise ModelError(
             f"the index and its files disagree on {len(wrong)} tensors; the first: {name!r} is listed in "
-            f"{listed.get(name, 'no file')} and found in {held.get(name, 'no file')}",
+            f"{listed.get(name, 'no file')} and found in {stored.get(name, 'no file')}",
             where=str(index),
             remedy="download index and files of one revision",
         )

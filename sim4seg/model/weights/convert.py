@@ -79,17 +79,17 @@ def convert_lisa(
     ids = {token: words.convert_tokens_to_ids(token) for token in (IMAGE_TOKEN, SEG_TOKEN)}
     theirs = read_object(source / "config.json")
     config = lisa_config(theirs, shapes, clip, ids, max(rows, len(words)), str(source))
-    wanted = {name: tuple(tensor.shape) for name, tensor in empty_model(config).state_dict().items()}
+    our_shapes = {name: tuple(tensor.shape) for name, tensor in empty_model(config).state_dict().items()}
     stored = [(checkpoint, LISA_PREFIXES)] + ([(open_checkpoint(clip), CLIP_PREFIXES)] if clip else [])
     made = () if "model.mm_projector.2.weight" in shapes else (IDENTITY, NO_BIAS)
-    placing = place(stored, wanted, made, growing=(EMBEDDINGS, OUTPUT))
+    placing = place(stored, our_shapes, made, growing=(EMBEDDINGS, OUTPUT))
     placing.check(allow, str(source))
     config.dtype = _widest(checkpoint, placing)
     report = _report(placing, made, allow, config.dtype)
     with atomic_directory(out) as partial:
-        sizes = {name: _elements(shape) * config.dtype.itemsize for name, shape in wanted.items()}
-        order = _in_order_of_files(placing, wanted)
-        write_tensors(partial, {n: sizes[n] for n in order}, _reader(placing, wanted, config.dtype), shard_bytes)
+        sizes = {name: _elements(shape) * config.dtype.itemsize for name, shape in our_shapes.items()}
+        order = _in_order_of_files(placing, our_shapes)
+        write_tensors(partial, {n: sizes[n] for n in order}, _reader(placing, our_shapes, config.dtype), shard_bytes)
         config.architectures = [Sim4SegForConditionalGeneration.__name__]
         config.save_pretrained(partial)
         Sim4SegProcessor(words, lisa_frames(config, theirs)).save_pretrained(partial)
@@ -117,20 +117,20 @@ def _elements(shape: tuple[int, ...]) -> int:
     return int(torch.Size(shape).numel())
 
 
-def _in_order_of_files(placing: Placing, wanted: dict[str, tuple[int, ...]]) -> list[str]:
+def _in_order_of_files(placing: Placing, our_shapes: dict[str, tuple[int, ...]]) -> list[str]:
     """Each source file is gone through once."""
-    return [*placing.sources, *(name for name in wanted if name not in placing.sources)]
+    return [*placing.sources, *(name for name in our_shapes if name not in placing.sources)]
 
 
-def _reader(placing: Placing, wanted: dict[str, tuple[int, ...]], dtype: torch.dtype) -> Callable[[str], Tensor]:
+def _reader(placing: Placing, our_shapes: dict[str, tuple[int, ...]], dtype: torch.dtype) -> Callable[[str], Tensor]:
     def read(name: str) -> Tensor:
         if name == IDENTITY and name not in placing.sources:
-            return torch.eye(wanted[name][0], dtype=dtype)
+            return torch.eye(our_shapes[name][0], dtype=dtype)
         if name not in placing.sources:
-            return torch.zeros(wanted[name], dtype=dtype)
+            return torch.zeros(our_shapes[name], dtype=dtype)
         checkpoint, stored = placing.sources[name]
         tensor = checkpoint.read(stored)
-        more = wanted[name][0] - len(tensor) if tensor.ndim else 0
+        more = our_shapes[name][0] - len(tensor) if tensor.ndim else 0
         if more and name == EMBEDDINGS:  # never looked at: image features take the place of these rows
             tensor = torch.cat((tensor, tensor.new_zeros(more, tensor.shape[1])))
         elif more:  # the mean row's logit is the mean logit, so that it is never the largest

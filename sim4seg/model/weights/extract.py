@@ -60,9 +60,9 @@ def _settings(model: Path, checkpoint: Checkpoint) -> Lora:
 
 def _check_base(checkpoint: Checkpoint, base: Path) -> None:
     """Refuse a base that lacks what the adapters lie on: all of the model would be taken for a change."""
-    held = open_checkpoint(base).tensors
+    tensors = open_checkpoint(base).tensors
     layers = [name.replace(BASE_LAYER, ".") for name in checkpoint.tensors if BASE_LAYER in name]
-    lacking = sorted(name for name in layers if name not in held)
+    lacking = sorted(name for name in layers if name not in tensors)
     if lacking:
         raise ModelError(
             f"the base lacks {len(lacking)} of the {len(layers)} weights that have adapters: {lacking[:5]}",

@@ -39,8 +39,8 @@ class Placing:
         """
         patterns = tuple(allowed)
         lines = [
-            f"{name}: stored {list(stored)}, wanted {list(wanted)}"
-            for name, (stored, wanted) in sorted(self.misshaped.items())
+            f"{name}: stored {list(stored)}, wanted {list(expected)}"
+            for name, (stored, expected) in sorted(self.misshaped.items())
         ]
         problems = {
             "stored weights have no place here": [n for n in self.unexpected if not matches(n, patterns)],
@@ -63,7 +63,7 @@ class Placing:
 
 def place(
     stored: Iterable[tuple[Checkpoint, dict[str, str]]],
-    wanted: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     made: Iterable[str] = (),
     growing: Iterable[str] = (),
 ) -> Placing:
@@ -71,23 +71,23 @@ def place(
 
     Args:
         stored: checkpoints with their prefixes; where two have the same weight, the first counts.
-        wanted: our names and shapes.
+        shapes: our names and shapes.
         made: names of ours that need no stored tensor.
         growing: names of ours whose stored tensor may have fewer rows.
     """
-    found = Placing()
+    placing = Placing()
     for checkpoint, prefixes in stored:
         for name, info in checkpoint.tensors.items():
             ours = our_name(name, prefixes)
-            if matches(name, NOT_NEEDED) or ours in found.sources:
-                found.not_needed.append(name)
-            elif ours is None or ours not in wanted:
-                found.unexpected.append(name)
+            if matches(name, NOT_NEEDED) or ours in placing.sources:
+                placing.not_needed.append(name)
+            elif ours is None or ours not in shapes:
+                placing.unexpected.append(name)
             else:
-                shape, goal = info.shape, wanted[ours]
+                shape, goal = info.shape, shapes[ours]
                 shorter = ours in growing and shape[1:] == goal[1:] and shape[:1] <= goal[:1]
                 if shape != goal and not shorter:
-                    found.misshaped[ours] = (shape, goal)
-                found.sources[ours] = (checkpoint, name)
-    found.missing = [name for name in wanted if name not in found.sources and name not in made]
-    return found
+                    placing.misshaped[ours] = (shape, goal)
+                placing.sources[ours] = (checkpoint, name)
+    placing.missing = [name for name in shapes if name not in placing.sources and name not in made]
+    return placing

@@ -42,9 +42,9 @@ def _language(theirs: dict[str, Any], shapes: Mapping[str, Shape], vocabulary: i
     }
     wrong = {name: (theirs[name], value) for name, value in read.items() if theirs.get(name, value) != value}
     if wrong:
-        name, (said, found) = sorted(wrong.items())[0]
+        name, (stated, found) = sorted(wrong.items())[0]
         raise ModelError(
-            f"config.json says {name} {said}, the weights say {found}",
+            f"config.json says {name} {stated}, the weights say {found}",
             where=where,
             remedy="give config.json and weights of one revision",
         )
@@ -53,8 +53,8 @@ def _language(theirs: dict[str, Any], shapes: Mapping[str, Shape], vocabulary: i
         raise ModelError(
             f"num_attention_heads is {heads!r}, the hidden size {hidden}", where=where, remedy="mend config.json"
         )
-    said = {name: theirs[name] for name in LANGUAGE if theirs.get(name) is not None}
-    return LlamaConfig(**{**read, **said, "vocab_size": vocabulary, "tie_word_embeddings": False})
+    stated = {name: theirs[name] for name in LANGUAGE if theirs.get(name) is not None}
+    return LlamaConfig(**{**read, **stated, "vocab_size": vocabulary, "tie_word_embeddings": False})
 
 
 def clip_config(theirs: dict[str, Any], clip: Path | None, where: str) -> CLIPVisionConfig:

@@ -89,13 +89,13 @@ def make_mobile(
     return sum(value.numel() for value in weights.values())
 
 
-def _decoder(found: OnnxWeights) -> dict[str, Tensor]:
+def _decoder(stored: OnnxWeights) -> dict[str, Tensor]:
     """The graph's weights of prompt encoder and mask decoder under segment_anything's names."""
     weights = {}
-    for name, value in {**found.named, **found.modules}.items():
+    for name, value in {**stored.named, **stored.modules}.items():
         prefix = next((known for known in SAM_NAMES if name.startswith(known)), "")
         weights[SAM_NAMES.get(prefix, prefix) + name.removeprefix(prefix)] = value
-    for value in found.loose:
+    for value in stored.loose:
         if value.ndim == 4:
             weights["prompt_encoder.no_mask_embed.weight"] = value.flatten()[None]
         elif value.ndim == 3:
@@ -113,32 +113,32 @@ def _load(prompt: nn.Module, decoder: nn.Module, weights: dict[str, Tensor], fil
         )
 
 
-def _encoder(encoder: MobileEncoder, found: OnnxWeights, file: Path) -> dict[str, Tensor]:
+def _encoder(encoder: MobileEncoder, stored: OnnxWeights, file: Path) -> dict[str, Tensor]:
     """The graph's weights of TinyViT and neck under the names of :class:`MobileEncoder`; lite0's stay as they are."""
     ours = encoder.state_dict()
     return {
-        name: value if name.startswith("lite.") else _one(name, value, found, encoder, file)
+        name: value if name.startswith("lite.") else _one(name, value, stored, encoder, file)
         for name, value in ours.items()
     }
 
 
-def _one(name: str, ours: Tensor, found: OnnxWeights, encoder: MobileEncoder, file: Path) -> Tensor:
+def _one(name: str, ours: Tensor, stored: OnnxWeights, encoder: MobileEncoder, file: Path) -> Tensor:
     theirs = _their_name(name)
     module, _, kind = theirs.rpartition(".")
     folded = module.removesuffix(".bn").removesuffix(".conv")
     if module.endswith(".bn"):  # folded into the convolution before it: what is left is its shift
         if kind == "bias":
-            return _get(found.modules, f"{folded}.c.bias", file)
+            return _get(stored.modules, f"{folded}.c.bias", file)
         start = {"weight": 1.0, "running_mean": 0.0, "running_var": 1.0 - NORM_START}
         return torch.full_like(ours, start[kind]) if kind in start else ours
     if module.endswith(".conv"):
-        return _get(found.modules, f"{folded}.c.weight", file)
+        return _get(stored.modules, f"{folded}.c.weight", file)
     if kind == "attention_bias_idxs":
         return ours
     if kind == "attention_biases":
         index = encoder.get_buffer(f"{name.rpartition('.')[0]}.attention_bias_idxs")
-        return _offsets(_get(found.tables, module, file), index, ours)
-    return found.named[theirs] if theirs in found.named else _get(found.modules, theirs, file)
+        return _offsets(_get(stored.tables, module, file), index, ours)
+    return stored.named[theirs] if theirs in stored.named else _get(stored.modules, theirs, file)
 
 
 def _their_name(name: str) -> str:

@@ -60,12 +60,12 @@ def read_onnx(path: Path) -> OnnxWeights:
     except (DecodeError, ValueError, TypeError) as error:
         raise ModelError(f"no ONNX file: {error}", where=str(path), remedy="download it again") from error
     outputs = {one.name for one in graph.output}
-    found = OnnxWeights({name: value for name, value in stored.items() if not name.startswith(RENAMED)})
+    network = OnnxWeights({name: value for name, value in stored.items() if not name.startswith(RENAMED)})
     for node in graph.node:
         # A node that makes the graph's output is named by that; what it reads is named by the module.
         name = node.input[0] if node.output[0] in outputs else node.output[0]
-        _take(found, node, _module(name), stored)
-    return found
+        _take(network, node, _module(name), stored)
+    return network
 
 
 def _tensor(stored: Any) -> Tensor:
@@ -79,21 +79,21 @@ def _module(output: str) -> str:
     return output.strip("/").rpartition("/")[0].replace("/", ".")
 
 
-def _take(found: OnnxWeights, node: Any, module: str, stored: dict[str, Tensor]) -> None:
+def _take(network: OnnxWeights, node: Any, module: str, stored: dict[str, Tensor]) -> None:
     """Put a node's folded weights where they belong."""
     if node.op_type == "Constant":
         value = _tensor(node.attribute[0].t) if node.attribute and node.attribute[0].HasField("t") else torch.empty(0)
         if value.numel() >= TABLE_NUMBERS:
-            found.tables[module] = value
+            network.tables[module] = value
         return
     weights = [stored[name] for name in node.input if name in stored and name.startswith(RENAMED)]
     if not weights:
         return
     if not module or node.op_type not in ("Conv", "MatMul", "Mul", "Add"):
-        found.loose += weights
+        network.loose += weights
     elif node.op_type == "MatMul":
-        found.modules[f"{module}.weight"] = weights[0].T.contiguous()
+        network.modules[f"{module}.weight"] = weights[0].T.contiguous()
     elif node.op_type == "Conv":
-        found.modules |= {f"{module}.{part}": value for part, value in zip(("weight", "bias"), weights, strict=False)}
+        network.modules |= {f"{module}.{part}": value for part, value in zip(("weight", "bias"), weights, strict=False)}
     else:
-        found.modules[f"{module}.{'weight' if node.op_type == 'Mul' else 'bias'}"] = weights[0].flatten()
+        network.modules[f"{module}.{'weight' if node.op_type == 'Mul' else 'bias'}"] = weights[0].flatten()

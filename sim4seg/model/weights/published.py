@@ -50,10 +50,10 @@ def located(path: Path, published: Published, room: Path) -> Path:
         raise ConfigError(f"there is no file {path}", where=str(path), remedy=published.remedy)
     if path.suffix in _UNPACK:
         path = _unpacked(path, published, room)
-    found = digest_file(path)
-    if found != published.sha256:
+    digest = digest_file(path)
+    if digest != published.sha256:
         raise ModelError(
-            f"the file has the digest {found}, not {published.sha256} as in {published.package}",
+            f"the file has the digest {digest}, not {published.sha256} as in {published.package}",
             where=str(path),
             remedy=published.remedy,
         )

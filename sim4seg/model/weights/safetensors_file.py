@@ -45,9 +45,9 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     if not isinstance(header, dict):
         raise _damaged(path, "the header is not a JSON object")
     header.pop("__metadata__", None)
-    found, spans = {}, []
+    tensors, spans = {}, []
     for name, entry in header.items():
-        found[name], span = _entry(path, name, entry)
+        tensors[name], span = _entry(path, name, entry)
         spans.append((*span, name))
     end = 0
     for begin, last, name in sorted(spans):
@@ -56,7 +56,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         end = last
     if end != size - 8 - claimed:
         raise _damaged(path, f"the header describes {end:,} bytes of data; the file holds {size - 8 - claimed:,}")
-    return found
+    return tensors
 
 
 def _entry(path: Path, name: str, entry: Any) -> tuple[TensorInfo, tuple[int, int]]:
