@@ -32,7 +32,8 @@ from sim4seg.model.presets import preset_named  # noqa: E402
 from sim4seg.model.segmenter import Segmenter  # noqa: E402
 from sim4seg.training.dataset import Collator, SplitDataset  # noqa: E402
 from sim4seg.training.lora import add_lora, freeze  # noqa: E402
-from sim4seg.training.train import TrainPaths, starting_model  # noqa: E402
+from sim4seg.training.train import starting_model  # noqa: E402
+from sim4seg.training.train_paths import TrainPaths  # noqa: E402
 
 VIT_B = {"image_size": 1024, "embed_dim": 768, "depth": 12, "num_heads": 12, "global_attn_indexes": [2, 5, 8, 11],
          "window_size": 14, "conv_stem": False}  # fmt: skip

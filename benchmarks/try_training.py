@@ -32,7 +32,8 @@ from sim4seg.data.shards import ShardReader  # noqa: E402
 from sim4seg.evaluation.metrics import overlap  # noqa: E402
 from sim4seg.inference import tts  # noqa: E402
 from sim4seg.model import load  # noqa: E402
-from sim4seg.training.train import TrainPaths, train  # noqa: E402
+from sim4seg.training.train import train  # noqa: E402
+from sim4seg.training.train_paths import TrainPaths  # noqa: E402
 
 BATCH = 32
 

@@ -51,7 +51,7 @@ def refuse_uncommitted_parameters(workspace: Path) -> None:
 
 
 def _drop_outdated(workspace: Path, tree: Path, commit: str) -> None:
-    """Remove what a run on an earlier commit left, but for training checkpoints: they fit by their own fingerprints."""
+    """Remove what a run on an earlier commit left, but for training checkpoints: they know what they were made by."""
     work_aside = tree.with_name(f"{tree.name}.work")
     if (tree / "work").is_dir() and not work_aside.exists():
         (tree / "work").rename(work_aside)

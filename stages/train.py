@@ -8,7 +8,8 @@ from stages.entry import run
 def main(params: Params) -> None:
     """Train with the ``train`` section; torch is imported late so that a mistake in params.yaml shows at once."""
     relaunch("stages.train")
-    from sim4seg.training.train import TrainPaths, train
+    from sim4seg.training.train import train
+    from sim4seg.training.train_paths import TrainPaths
 
     train(params.base.seed, params.train, TrainPaths())
 

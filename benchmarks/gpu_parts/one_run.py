@@ -35,7 +35,8 @@ from sim4seg.model.presets import preset_named  # noqa: E402
 from sim4seg.training.arguments import wants_bf16  # noqa: E402
 from sim4seg.training.dataset import Collator, SplitDataset  # noqa: E402
 from sim4seg.training.lora import add_lora  # noqa: E402
-from sim4seg.training.train import TrainPaths, starting_model, train  # noqa: E402
+from sim4seg.training.train import starting_model, train  # noqa: E402
+from sim4seg.training.train_paths import TrainPaths  # noqa: E402
 
 WARM, TIMED = 5, 25
 """Steps before and while the speed is measured."""

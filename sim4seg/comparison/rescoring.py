@@ -10,6 +10,7 @@ import pandas as pd
 from sim4seg.config.evaluate import Evaluate, Tts
 from sim4seg.digest import digest_json
 from sim4seg.errors import DataError
+from sim4seg.identity.identity import identity_of
 
 SHARDS = "data/shards"
 MANIFEST = "data/manifest_cot.parquet"
@@ -66,13 +67,14 @@ def rescore(
     from sim4seg.evaluation.answerer import ModelAnswerer
     from sim4seg.evaluation.batch_store import BatchStore
     from sim4seg.evaluation.cases import to_frame
-    from sim4seg.evaluation.evaluate import in_order, score_rows, scorer
+    from sim4seg.evaluation.scoring import in_order, score_rows
 
     single = params.model_copy(update={"tts": Tts(paths=1, perturbations=1, temperature=params.tts.temperature)})
     rows = in_order(_rows(workspace / MANIFEST, ids))
     torch.set_num_threads(params.threads)
-    fingerprint = digest_json({"model": digest, "scorer": scorer(params), "ids": sorted(ids)})
-    store = BatchStore(workspace / "work", fingerprint)
+    data = {"model": digest, "cases": digest_json(sorted(ids))}
+    identity = identity_of(__name__, {"evaluate": single.model_dump(mode="json")}, data)
+    store = BatchStore(workspace / "work", identity.digest)
     # A greedy answer draws nothing, so the seed has no part in it.
     cases = score_rows(
         0, params.batch_size, lambda: ModelAnswerer(model, single), ShardReader(workspace / SHARDS), rows, store, title

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from sim4seg.config.section import Fraction, Section
 
+AUGMENT_OR_EMBED = "set train.augment.strength to 0, or embed.enabled to false"
+"""What to do where images are to be changed that were embedded as they are."""
+
 
 class Augment(Section):
     """Changes of training images, drawn anew each time a sample is seen (docs/training-data.md).

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from sim4seg.config.augment import AUGMENT_OR_EMBED
 from sim4seg.config.base import Base
 from sim4seg.config.document import checked, read_document
 from sim4seg.config.embed import Embed
@@ -19,8 +20,6 @@ from sim4seg.config.register import Register
 from sim4seg.config.retrain import Retrain
 from sim4seg.config.section import Section
 from sim4seg.config.train import Train
-
-AUGMENT_OR_EMBED = "set train.augment.strength to 0, or embed.enabled to false"
 
 
 class Params(Section):

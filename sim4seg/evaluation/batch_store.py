@@ -12,15 +12,15 @@ from sim4seg.evaluation.cases import Case, read_cases, write_cases
 
 
 class BatchStore:
-    """Scored batches in ``<work>/evaluate-<fingerprint>/``.
+    """Scored batches in ``<work>/evaluate-<identity>/``.
 
     Args:
         work: folder for unfinished work, outside DVC's outputs (DVC deletes those before a stage runs).
-        fingerprint: names everything that decides the result; other fingerprints' leftovers are not reused.
+        identity: digest of the identity of the result; what another one left is not used.
     """
 
-    def __init__(self, work: Path, fingerprint: str) -> None:
-        self.folder = work / f"evaluate-{fingerprint[:16]}"
+    def __init__(self, work: Path, identity: str) -> None:
+        self.folder = work / f"evaluate-{identity[:16]}"
 
     def _file(self, index: int) -> Path:
         return self.folder / f"batch-{index:05d}.parquet"

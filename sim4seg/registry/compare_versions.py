@@ -59,7 +59,7 @@ def _anew(
     store: Store, candidate: ModelVersion, champion: ModelVersion, test: pd.DataFrame, data: Path
 ) -> tuple[Comparison | None, list[str]]:
     from sim4seg.comparison.rescoring import rescore
-    from sim4seg.evaluation.evaluate import scorer
+    from sim4seg.evaluation.scoring import scorer
 
     number = champion.version
     why = "on another test split" if _same(candidate, champion, SCORER) else "by other code"

@@ -19,6 +19,7 @@ from sim4seg.data.snapshot import read_snapshot, snapshot_digest
 from sim4seg.digest import digest_directory, digest_file, digest_json
 from sim4seg.errors import RegistryError
 from sim4seg.git import checked_out
+from sim4seg.identity.identity import Identity
 from sim4seg.inference.settings import AnswerSettings
 from sim4seg.registry.evidence import (
     CARD,
@@ -95,6 +96,21 @@ def _snapshot(path: Path) -> str:
     return snapshot_digest(read_snapshot(path)) if path.is_file() else NONE
 
 
+def version_identity(settings: AnswerSettings, model: str, metrics: Mapping[str, Any], snapshot: str) -> Identity:
+    """What makes a registration another one: the weights, how they answer, how they scored and by what, the source.
+
+    The code that scored them is in the metrics, by its digest; the code that trained them shows in the weights.
+
+    Args:
+        settings: of answers.
+        model: digest of the model directory.
+        metrics: what ``evaluate`` wrote.
+        snapshot: digest of the source's snapshot.
+    """
+    data = {"model": model, "metrics": digest_json(metrics), "snapshot": snapshot}
+    return Identity(code={}, libraries={}, settings=asdict(settings), data=data)
+
+
 def _tags(
     model: str, metrics: Mapping[str, Any], splits: pd.DataFrame, weights: str, workspace: Path
 ) -> dict[str, str]:
@@ -103,8 +119,9 @@ def _tags(
         return digest_file(path) if path.is_file() else NONE
 
     snapshot = _snapshot(workspace / "source.snapshot.json")
+    settings = AnswerSettings.recorded(workspace / PARAMS)
     return {
-        IDENTITY: digest_json({"model": model, "metrics": digest_json(metrics), "snapshot": snapshot}),
+        IDENTITY: version_identity(settings, model, metrics, snapshot).digest,
         MODEL_DIGEST: model,
         DATA_DIGEST: str(_read_json(workspace / TICKET).get("data", NONE)),
         SNAPSHOT_DIGEST: snapshot,
@@ -113,7 +130,7 @@ def _tags(
         WEIGHTS: weights,
         COMMIT: _commit(workspace),
         "sim4seg.dvc_lock_sha256": file("dvc.lock"),
-        "sim4seg.params_sha256": file("params.yaml"),
+        "sim4seg.params_sha256": file(PARAMS),
     }
 
 
@@ -198,7 +215,7 @@ def _new_version(
 def register_model(params: Register, model_dir: Path, out: Path, workspace: Path = Path()) -> Registration:
     """Register the model directory as a version and give it the alias ``candidate``.
 
-    A model with the same files, metrics and snapshot is not registered again: its version is returned. Killed at any
+    A model of the same :func:`version_identity` is not registered again: its version is returned. Killed at any
     moment, the same call finishes the work.
 
     Args:

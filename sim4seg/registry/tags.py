@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 IDENTITY = "sim4seg.identity"
-"""Digest of what makes a registration another one: weights, metrics and snapshot."""
+"""Digest of what makes a registration another one (:func:`sim4seg.registry.registration.version_identity`)."""
 MODEL_DIGEST = "sim4seg.model_sha256"
 DATA_DIGEST = "sim4seg.data_sha256"
 SNAPSHOT_DIGEST = "sim4seg.snapshot_sha256"
 SCORER = "sim4seg.scorer_sha256"
-"""Digest of the code and parameters that scored its cases."""
+"""Digest of the code, libraries and settings that scored its cases."""
 TEST_DIGEST = "sim4seg.test_sha256"
 """Digest of the sorted ids of its test split."""
 EVIDENCE_DIGESTS = "sim4seg.evidence_sha256"

@@ -100,18 +100,29 @@ class Processes:
         if first < self.world:
             raise self._tell(failed, first) from failed
 
+    def from_first(self, text: str) -> str:
+        """The text of the process that writes; what the others give is not looked at."""
+        return self._sent(text, 0)
+
+    def _sent(self, text: str, source: int) -> str:
+        """The text of process ``source``, on all."""
+        if self.world == 1:
+            return text
+        own = text.encode() if self.rank == source else b""
+        size = torch.tensor(len(own), device=self.device)
+        dist.broadcast(size, source)
+        letters = torch.zeros(int(size), dtype=torch.uint8, device=self.device)
+        if own:
+            letters.copy_(torch.frombuffer(bytearray(own), dtype=torch.uint8))
+        dist.broadcast(letters, source)
+        return bytes(letters.cpu().tolist()).decode()
+
     def _tell(self, error: Sim4SegError | None, source: int) -> Sim4SegError:
-        message = b""
+        message = ""
         if error is not None and self.rank == source:
             where = f"{error.where} (process {source} of {self.world})".strip()
-            message = json.dumps([type(error).__name__, error.what, where, error.remedy]).encode()
-        size = torch.tensor(len(message), device=self.device)
-        dist.broadcast(size, source)
-        text = torch.zeros(int(size), dtype=torch.uint8, device=self.device)
-        if message:
-            text.copy_(torch.frombuffer(bytearray(message), dtype=torch.uint8))
-        dist.broadcast(text, source)
-        kind, what, where, remedy = json.loads(bytes(text.cpu().tolist()))
+            message = json.dumps([type(error).__name__, error.what, where, error.remedy])
+        kind, what, where, remedy = json.loads(self._sent(message, source))
         shared: Sim4SegError = getattr(errors, kind, Sim4SegError)(what, where=where, remedy=remedy)
         shared.shared = True
         return shared

@@ -7,7 +7,6 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,13 @@ from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from sim4seg.atomic import atomic_directory, write_json, write_text
-from sim4seg.config.params import AUGMENT_OR_EMBED
+from sim4seg.config.augment import AUGMENT_OR_EMBED
 from sim4seg.config.train import Train
 from sim4seg.data.manifest import read_manifest
-from sim4seg.digest import digest_directory, digest_file, digest_json
-from sim4seg.embeddings.index import INDEX
 from sim4seg.embeddings.keys import check_encoder
 from sim4seg.embeddings.store import open_store
 from sim4seg.errors import ConfigError
+from sim4seg.identity.identity import Identity
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.presets import prepare, preset_named
 from sim4seg.model.processing import Sim4SegProcessor
@@ -37,45 +35,10 @@ from sim4seg.training.lora import add_lora, fold_adapters_in, freeze, trained_co
 from sim4seg.training.precision import cast_weights, check_precision, take_trained
 from sim4seg.training.processes import this_process
 from sim4seg.training.progress_lines import PlainProgress
+from sim4seg.training.run_identity import FILE, other_run, run_folder, run_identity
 from sim4seg.training.sample_order import SampleOrder, Share
+from sim4seg.training.train_paths import TrainPaths
 from sim4seg.training.trainer import Sim4SegTrainer
-
-
-@dataclass(frozen=True)
-class TrainPaths:
-    """Where training reads and writes."""
-
-    shards: Path = Path("data/shards")
-    manifest: Path = Path("data/manifest_cot.parquet")
-    tokenizer: Path = Path("data/tokenizer")
-    model: Path = Path("models/sim4seg")
-    report: Path = Path("reports/train.json")
-    curve: Path = Path("reports/training_curve.csv")
-    work: Path = Path("work")
-    embeddings: Path = Path("data/embeddings")
-
-
-def fingerprint(seed: int, params: Train, paths: TrainPaths) -> str:
-    """Digest of all that decides the weights; checkpoints of another fingerprint are never resumed.
-
-    Raises:
-        ConfigError: weights that ``train.weights`` names are not on this machine.
-    """
-    # Late, since it reads loaders that only a training run needs.
-    from sim4seg.model.presets.pretrained import digests_not_given
-
-    started_from = digests_not_given(params.preset, preset_named(params.preset), params.weights)
-    return digest_json(
-        {
-            "seed": seed,
-            "params": params.model_dump(mode="json", exclude={"workers"}),
-            "manifest": digest_file(paths.manifest),
-            "tokenizer": digest_directory(paths.tokenizer),
-            "torch": torch.__version__,
-            **({"embeddings": digest_file(index)} if (index := paths.embeddings / INDEX).is_file() else {}),
-            **({"weights": started_from} if started_from else {}),
-        }
-    )
 
 
 def train(seed: int, params: Train, paths: TrainPaths) -> None:
@@ -105,8 +68,9 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
             check_encoder(model, embeddings.encoder, str(paths.embeddings))
             _check_as_they_are(params, paths)
         cast_weights(model, getattr(torch, params.weights.dtype))
-        folder = paths.work / f"train-{fingerprint(seed, params, paths)[:16]}"
+        identity = run_identity(seed, params, paths) if processes.writes else None
         order = _order(seed, params, training, share)
+    folder = run_folder(paths.work, processes.from_first(identity.digest if identity else ""))
     trainer = Sim4SegTrainer(
         model=model,
         args=training_arguments(seed, params, order, share, folder),
@@ -126,8 +90,8 @@ def train(seed: int, params: Train, paths: TrainPaths) -> None:
     with processes.together():
         if checkpoint:
             check_origin(checkpoint, processes.world, trainer.engine)
-            if processes.writes:
-                print(f"train: resuming from {checkpoint}", file=sys.stderr)
+        if identity:
+            _begin(folder, checkpoint, identity)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     exact = params.model_copy(update={"weights": params.weights.model_copy(update={"dtype": "float32"})})
     rounded = params.weights.dtype != "float32"
@@ -149,6 +113,16 @@ def _check_as_they_are(params: Train, paths: TrainPaths) -> None:
             where=f"train.augment.strength, {paths.embeddings}",
             remedy=AUGMENT_OR_EMBED,
         )
+
+
+def _begin(folder: Path, checkpoint: Path | None, identity: Identity) -> None:
+    """Say what the run goes on from, or why it does not, and note its identity beside its checkpoints."""
+    if checkpoint:
+        print(f"train: resuming from {checkpoint}", file=sys.stderr)
+    elif other := other_run(folder.parent, identity):
+        print(f"train: {other}; training begins anew", file=sys.stderr)
+    folder.mkdir(parents=True, exist_ok=True)
+    identity.write(folder / FILE)
 
 
 def _order(seed: int, params: Train, training: SplitDataset, share: Share) -> SampleOrder:

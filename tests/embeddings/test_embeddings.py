@@ -19,7 +19,8 @@ from sim4seg.errors import ConfigError, DataError, ModelError
 from sim4seg.inference import tts
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.lora import add_lora
-from sim4seg.training.train import TrainPaths, starting_model, train
+from sim4seg.training.train import starting_model, train
+from sim4seg.training.train_paths import TrainPaths
 from tests.settings import plain_train, settings
 from tests.training.conftest import data  # noqa: F401
 

@@ -18,8 +18,9 @@ from sim4seg.config.evaluate import Evaluate, Tts
 from sim4seg.errors import DataError
 from sim4seg.evaluation.batch_store import BatchStore
 from sim4seg.evaluation.cases import MODES, read_cases
-from sim4seg.evaluation.evaluate import Outputs, case_seed, score_manifest, scorer
+from sim4seg.evaluation.evaluate import Outputs, score_manifest
 from sim4seg.evaluation.metrics import overlap
+from sim4seg.evaluation.scoring import case_seed, scorer
 from sim4seg.inference.tts import Candidate
 from tests.settings import settings
 

@@ -86,3 +86,9 @@ def test_a_mask_for_another_size_is_made_of_resampled_probabilities() -> None:
     resampled = mask_of_size(answer, 2, 8)
     assert resampled.tolist() == [[False] * 5 + [True] * 3] * 2
     assert mask_of_size(answer, 2, 2) is answer.mask
+
+
+def test_a_model_without_parameters_answers_as_older_releases_let_it(built) -> None:
+    """The code that MLflow stored with their versions gives the predictor weights and nothing else."""
+    made = AnswerSettings(max_pixels=64_000_000, max_side=1024, max_new_tokens=256, temperature=0.7, seed=17)
+    assert Predictor(*built).settings == made

@@ -11,7 +11,7 @@ from sim4seg.config.register import Register
 from sim4seg.data.shards import ShardWriter
 from sim4seg.data.snapshot import Snapshot, read_snapshot, snapshot_digest
 from sim4seg.errors import DataError, NotPromoted, RegistryError
-from sim4seg.evaluation.evaluate import scorer
+from sim4seg.evaluation.scoring import scorer
 from sim4seg.registry import (
     assess,
     decision,

@@ -21,7 +21,8 @@ from pathlib import Path
 from sim4seg.offline import silence
 silence()
 from sim4seg.training import arguments
-from sim4seg.training.train import TrainPaths, train
+from sim4seg.training.train import train
+from sim4seg.training.train_paths import TrainPaths
 from stages.entry import run
 from tests.settings import plain_loss, plain_train
 arguments.LOG_EVERY = 1

@@ -19,7 +19,8 @@ from torch.distributed.fsdp import fully_shard
 from sim4seg.data.manifest import read_manifest
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.processes import Processes, this_process
-from sim4seg.training.train import TrainPaths, starting_model
+from sim4seg.training.train import starting_model
+from sim4seg.training.train_paths import TrainPaths
 from sim4seg.training.global_batch import WholeStep
 from tests.settings import plain_loss, plain_train
 

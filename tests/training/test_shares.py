@@ -88,7 +88,8 @@ def test_attention_that_a_loss_needs_is_not_switched_off():
 def test_answers_without_seg_are_named_before_training(data):
     from sim4seg.data.manifest import read_manifest
     from sim4seg.training.dataset import Collator, SplitDataset
-    from sim4seg.training.train import TrainPaths, starting_model
+    from sim4seg.training.train import starting_model
+    from sim4seg.training.train_paths import TrainPaths
 
     frame = read_manifest(data / "cot.parquet")
     good = SplitDataset(frame, "train", data / "out/shards")

@@ -5,10 +5,12 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +23,30 @@ from sim4seg.config.train import Weights
 from sim4seg.data.manifest import read_manifest, write_manifest
 from sim4seg.digest import digest_directory
 from sim4seg.errors import ConfigError, DataError
+from sim4seg.identity.identity import Identity, identity_of
 from sim4seg.model.presets import on_meta, prepare
 from sim4seg.training import attention_kernels
 from sim4seg.training.checkpoints import last_checkpoint
 from sim4seg.training.dataset import Collator, SplitDataset
+from sim4seg.training.run_identity import FILE, run_folder, run_identity
 from sim4seg.training.sample_order import ProcessBatches, SampleOrder, Share
-from sim4seg.training.train import TrainPaths, fingerprint, train
+from sim4seg.training.train import train
+from sim4seg.training.train_paths import TrainPaths
 from sim4seg.training.trainer import OrderedLoader
 from tests.settings import plain_train, settings
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
+SHORT = {"epochs": 9, "batch_size": 2, "warmup_steps": 5, "checkpoints": 3}
 CHILD = """
 import json, sys
 from pathlib import Path
 from torch.nn.modules.module import register_module_forward_pre_hook
 from sim4seg.offline import silence
 silence()
-from sim4seg.training.train import TrainPaths, train
+from sim4seg.training.train import train
+from sim4seg.training.train_paths import TrainPaths
 from tests.settings import plain_train
 data, out, changes = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 paths = TrainPaths(data / "out/shards", data / "cot.parquet", data / "out/tokenizer", out / "model", out / "train.json",
@@ -48,17 +56,17 @@ def count(module, given):
     global calls
     calls += type(module).__name__ == "LlamaMLP"
 hook = register_module_forward_pre_hook(count)
-train(3, plain_train(**{"epochs": 9, "batch_size": 2, "warmup_steps": 5, "checkpoints": 3, **changes}), paths)
+train(3, plain_train(**changes), paths)
 print(calls, "calls of a layer", file=sys.stderr)
 """
 
 
 def start(data: Path, out: Path, **changes) -> subprocess.Popen:
+    """Training in a process of its own."""
     out.mkdir(exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, data, out, json.dumps(changes)],
-        env=environment,
+        [sys.executable, "-c", CHILD, data, out, json.dumps({**SHORT, **changes})],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         start_new_session=True,
         stderr=subprocess.PIPE,
         text=True,
@@ -99,6 +107,26 @@ def test_killed_training_resumes_to_the_same_bytes(data, tmp_path):
     report = json.loads((whole / "train.json").read_text())
     # Eight samples, two a step, nine epochs: 36 steps, brought to three checkpoints on log steps.
     assert report["steps"] == 30
+
+
+def test_a_run_that_other_code_began_is_not_resumed(data, tmp_path):
+    """Half a run lies there, of a checkout whose loss is another: training begins anew and says why."""
+    older, changes = tmp_path / "older", {"epochs": 3, "checkpoints": 1}
+    shutil.copytree(ROOT / "sim4seg", older / "sim4seg")
+    losses = older / "sim4seg/model/losses.py"
+    losses.write_text(losses.read_text() + "\n# another loss\n")
+    paths = TrainPaths(data / "out/shards", data / "cot.parquet", data / "out/tokenizer")
+    now = run_identity(3, plain_train(**{**SHORT, **changes}), paths)
+    before = replace(now, code=identity_of("sim4seg.training.train", {}, {}, older).code)
+    checkpoint = run_folder(tmp_path / "out/work", before.digest) / "checkpoint-10"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text("{}")
+    before.write(checkpoint.parent / FILE)
+    _, said = start(data, tmp_path / "out", **changes).communicate()
+    assert (tmp_path / "out/model").is_dir(), said
+    assert "resuming from" not in said
+    assert "is not resumed: code of sim4seg/model/losses.py changed; training begins anew" in said
+    assert Identity.read(run_folder(tmp_path / "out/work", now.digest) / FILE) == now
 
 
 def test_lora_trains_and_leaves_a_plain_checkpoint(data, tmp_path):
@@ -154,14 +182,11 @@ def test_only_whole_checkpoints_are_resumed(tmp_path):
     assert last_checkpoint(tmp_path / "nothing") is None
 
 
-def test_the_fingerprint_changes_with_all_that_decides_the_weights(data, tmp_path):
-    paths = TrainPaths(data / "out/shards", data / "cot.parquet", data / "out/tokenizer")
-    base = fingerprint(1, plain_train(), paths)
-    assert base == fingerprint(1, plain_train(), paths)
-    assert len({base, fingerprint(2, plain_train(), paths), fingerprint(1, plain_train(epochs=1), paths)}) == 3
+def identity(params, paths):
+    return run_identity(1, params, paths).digest
 
 
-def test_the_fingerprint_changes_with_the_weights_that_are_started_from(data, tmp_path, monkeypatch):
+def test_the_identity_changes_with_the_weights_that_are_started_from(data, tmp_path, monkeypatch):
     """Other weights at the same path: a checkpoint that began from the first ones is not gone on from."""
     import huggingface_hub
 
@@ -179,16 +204,16 @@ def test_the_fingerprint_changes_with_the_weights_that_are_started_from(data, tm
     for content in (b"first", b"second"):
         (folder / "model.safetensors").write_bytes(content)
         sam.write_bytes(b"always the same")
-        found.append([fingerprint(1, params, paths) for params in given])
-        assert found[-1] == [fingerprint(1, params, paths) for params in given]
+        found.append([identity(params, paths) for params in given])
+        assert found[-1] == [identity(params, paths) for params in given]
     assert len({*found[0], *found[1]}) == 8
     sam.write_bytes(b"another")
-    assert fingerprint(1, given[3], paths) not in found[1]
+    assert identity(given[3], paths) not in found[1]
     # A digest that is given is compared when the weights are read, and need not be taken twice.
     pinned = plain_train(weights=settings(Weights, sam=str(tmp_path / "nowhere"), sam_sha256="0" * 64))
-    assert fingerprint(1, pinned, paths)
+    assert identity(pinned, paths)
     with pytest.raises(ConfigError, match="not on this machine"):
-        fingerprint(1, plain_train(weights=settings(Weights, sam=str(tmp_path / "nowhere"))), paths)
+        identity(plain_train(weights=settings(Weights, sam=str(tmp_path / "nowhere"))), paths)
 
 
 def test_flash_attention_that_is_not_there_is_refused(monkeypatch):

@@ -28,7 +28,8 @@ from sim4seg.model.weights.mobile import make_mobile
 from sim4seg.model.weights.published import Published
 from sim4seg.training.dataset import Collator, SplitDataset
 from sim4seg.training.lora import freeze
-from sim4seg.training.train import TrainPaths, starting_model, train
+from sim4seg.training.train import starting_model, train
+from sim4seg.training.train_paths import TrainPaths
 from tests.settings import plain_train, settings
 from tests.training.conftest import data  # noqa: F401
 from tests.weights.test_smol import digest, published_names
