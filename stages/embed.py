@@ -13,9 +13,9 @@ def main(params: Params) -> None:
         write_disabled(Path("data/embeddings"))
         return
     from sim4seg.embeddings.embed import EmbedPaths, embed
-    from sim4seg.training.train import TrainPaths, starting_model
+    from sim4seg.model.presets import prepare
 
-    embed(params.embed, *starting_model(params.base.seed, params.train, TrainPaths()), EmbedPaths())
+    embed(params.embed, *prepare(params.train, Path("data/tokenizer"), params.base.seed), EmbedPaths())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from stages.entry import run
 
 def main(params: Params) -> None:
     """Register with the ``register`` section."""
-    from sim4seg.registry import register_model
+    from sim4seg.registry.registration import register_model
 
     done = register_model(params.register_, model_dir=Path("models/sim4seg"), out=Path("reports/register.json"))
     print(f"{done.name} version {done.version}, sha256 {done.digest[:12]}, is the candidate")
