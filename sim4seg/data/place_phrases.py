@@ -133,13 +133,13 @@ def rearranged(phrase: str, move: Callable[[NDArray[np.int64]], NDArray[np.int64
             return halves[place_of[cell]]
     if phrase == SCATTERED or phrase.endswith(f" {SCATTERED}"):
         return phrase
-    found = _IN_CELLS.fullmatch(phrase)
+    match = _IN_CELLS.fullmatch(phrase)
     names = [name for row in _CELLS for name in row]
-    cells = found.group("cells").split(" and the ") if found else []
-    if found is None or not set(cells) <= set(names):
+    cells = match.group("cells").split(" and the ") if match else []
+    if match is None or not set(cells) <= set(names):
         return None
     moved = sorted(place_of[names.index(cell)] for cell in cells)
-    return found.group("rank") + _cells_phrase([names[place] for place in moved])
+    return match.group("rank") + _cells_phrase([names[place] for place in moved])
 
 
 def all_phrases() -> list[str]:

@@ -75,18 +75,18 @@ def run_gate(name: str, suite: Suite, thresholds: BaseModel, paths: GatePaths) -
     frame, checks = suite(read_manifest(paths.manifest), thresholds)
     result = _validate(frame, checks)
     outcomes = {_config(outcome).meta["check"]: outcome for outcome in result.results}
-    found = [_summary(check, outcomes[check.name], len(frame)) for check in checks]
+    summaries = [_summary(check, outcomes[check.name], len(frame)) for check in checks]
     report = {
-        "success": all(one["success"] for one in found),
+        "success": all(one["success"] for one in summaries),
         "suite": name,
         "thresholds": thresholds.model_dump(mode="json"),
         "rows": len(frame),
-        "expectations": found,
+        "expectations": summaries,
     }
     with atomic_directory(paths.docs) as docs:
         write_text(docs / "index.html", data_docs(result, name))
     write_json(paths.report, report)
-    failed = [one for one in found if not one["success"]]
+    failed = [one for one in summaries if not one["success"]]
     if failed:
         raise GateRefused(refusal(name, failed), where=f"{paths.report}, {paths.docs}/index.html", remedy=_remedy(name))
     write_json(paths.ticket, {"passed": True, "data": digest_file(paths.manifest)})
@@ -149,8 +149,8 @@ def _summary(check: Check, outcome: Any, rows: int) -> dict[str, Any]:
 
 def _exception(outcome: Any) -> str:
     text = str(outcome.exception_info or "")
-    found = re.search(r"'exception_message': ['\"](.+?)['\"],", text)
-    return found.group(1).splitlines()[0][:200] if found and found.group(1) != "None" else ""
+    match = re.search(r"'exception_message': ['\"](.+?)['\"],", text)
+    return match.group(1).splitlines()[0][:200] if match and match.group(1) != "None" else ""
 
 
 def _observed(result: dict[str, Any], unexpected: int, rows: int) -> str:

@@ -171,11 +171,11 @@ class Sim4SegTrainer(Trainer):  # type: ignore[misc]
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
         )
-        found = iter(loader)
+        inputs = iter(loader)
         scores = []
         for _ in own:
             with self.processes.together():
-                batch = next(found)
+                batch = next(inputs)
             scores.append(giou_terms(model, self._prepare_inputs(batch)))
         places = torch.tensor([row for batch in own for row in batch])
         every = torch.full((count,), torch.nan)

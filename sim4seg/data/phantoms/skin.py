@@ -29,7 +29,7 @@ from sim4seg.data.sample import PhantomStructure
 ISBI_LABELS = ("benign", "malignant")
 ISIC_LABELS = ("melanoma", "melanocytic nevus", "basal cell carcinoma", "benign keratosis")
 
-_LOOKS = {"benign": "melanocytic nevus", "malignant": "melanoma"}
+_APPEARANCE = {"benign": "melanocytic nevus", "malignant": "melanoma"}
 """ISBI's two labels are painted as the commonest ISIC diagnoses of each kind."""
 _BORDER = {"melanoma": 0.22, "melanocytic nevus": 0.02, "basal cell carcinoma": 0.07, "benign keratosis": 0.05}
 _COLOURS = {
@@ -43,7 +43,7 @@ _COLOURS = {
 def paint(rng: np.random.Generator, label: str, size: int) -> Painting:
     """A dermoscopic image (H, W, 3) with one lesion, whose colours, border and texture say what it is."""
     shape = random_shape(rng, size)
-    look = _LOOKS.get(label, label)
+    look = _APPEARANCE.get(label, label)
     image = _skin(rng, shape)
     radius = lesion_radius(rng, shape)
     stretch = rng.uniform(1.0, 1.2)

@@ -146,13 +146,13 @@ def digests_not_given(name: str, preset: Preset, weights: Weights) -> dict[str, 
     Raises:
         ConfigError: they are not on this machine.
     """
-    found = {}
+    digests = {}
     if weights.lvlm and not weights.lvlm_sha256:
-        found["lvlm"] = digest_directory(local_folder(name, preset, weights))
+        digests["lvlm"] = digest_directory(local_folder(name, preset, weights))
     sam = sam_path(preset, weights)
     if sam is not None and not weights.sam_sha256:
-        found["sam"] = digest_directory(sam) if sam.is_dir() else digest_file(sam)
-    return found
+        digests["sam"] = digest_directory(sam) if sam.is_dir() else digest_file(sam)
+    return digests
 
 
 def _model_type(folder: Path) -> str:
@@ -205,7 +205,7 @@ def _published_lvlm(folder: Path, dtype: torch.dtype) -> Any:
             where=str(folder),
             remedy="download the revision with model.safetensors, or save the model again with a current transformers",
         )
-    lvlm, found = AutoModelForImageTextToText.from_pretrained(
+    lvlm, report = AutoModelForImageTextToText.from_pretrained(
         folder,
         local_files_only=True,
         use_safetensors=True,
@@ -213,7 +213,7 @@ def _published_lvlm(folder: Path, dtype: torch.dtype) -> Any:
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
-    refuse_uneven(found, folder)
+    refuse_uneven(report, folder)
     return lvlm
 
 
@@ -226,29 +226,29 @@ def _with_seg(folder: Path, placeholder: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _check_sizes(found: Any, wanted: Any, folder: Path) -> None:
-    _check_lvlm(found.lvlm_config, wanted.lvlm_config, folder)
+def _check_sizes(stored: Any, expected: Any, folder: Path) -> None:
+    _check_lvlm(stored.lvlm_config, expected.lvlm_config, folder)
     for name in ("image_size", "embed_dim", "depth"):
-        if found.sam[name] != wanted.sam[name]:
-            raise _other_build(f"SAM's {name}", found.sam[name], wanted.sam[name], folder)
+        if stored.sam[name] != expected.sam[name]:
+            raise _other_build(f"SAM's {name}", stored.sam[name], expected.sam[name], folder)
 
 
-def _check_lvlm(found: Any, wanted: Any, folder: Path) -> None:
-    if found.model_type != wanted.model_type:
-        raise _other_build("LVLM", found.model_type, wanted.model_type, folder)
+def _check_lvlm(stored: Any, expected: Any, folder: Path) -> None:
+    if stored.model_type != expected.model_type:
+        raise _other_build("LVLM", stored.model_type, expected.model_type, folder)
     for part, name in (
         ("text_config", "hidden_size"),
         ("vision_config", "image_size"),
         ("vision_config", "patch_size"),
     ):
-        one, other = (getattr(getattr(config, part), name, None) for config in (found, wanted))
+        one, other = (getattr(getattr(config, part), name, None) for config in (stored, expected))
         if one != other:
             raise _other_build(f"{part}.{name}", one, other, folder)
 
 
-def _other_build(what: str, found: Any, wanted: Any, folder: Path) -> ModelError:
+def _other_build(what: str, stored: Any, expected: Any, folder: Path) -> ModelError:
     return ModelError(
-        f"the weights are not of the preset's build: {what} is {found}, not {wanted}",
+        f"the weights are not of the preset's build: {what} is {stored}, not {expected}",
         where=str(folder),
         remedy="choose the preset that these weights belong to, or other weights",
     )

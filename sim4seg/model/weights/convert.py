@@ -20,7 +20,7 @@ from sim4seg.model.processing import Sim4SegProcessor
 from sim4seg.model.tokenizer import IMAGE_TOKEN
 from sim4seg.model.weights.bounded_json import read_object
 from sim4seg.model.weights.checkpoint import Checkpoint, open_checkpoint
-from sim4seg.model.weights.key_mapping import Placing, place
+from sim4seg.model.weights.key_mapping import KeyMapping, map_keys
 from sim4seg.model.weights.lisa_config import lisa_config, lisa_frames
 from sim4seg.model.weights.lisa_names import CLIP_PREFIXES, LISA_PREFIXES, matches
 from sim4seg.model.weights.lisa_tokens import lisa_tokenizer
@@ -82,14 +82,14 @@ def convert_lisa(
     our_shapes = {name: tuple(tensor.shape) for name, tensor in empty_model(config).state_dict().items()}
     stored = [(checkpoint, LISA_PREFIXES)] + ([(open_checkpoint(clip), CLIP_PREFIXES)] if clip else [])
     made = () if "model.mm_projector.2.weight" in shapes else (IDENTITY, NO_BIAS)
-    placing = place(stored, our_shapes, made, growing=(EMBEDDINGS, OUTPUT))
-    placing.check(allow, str(source))
-    config.dtype = _widest(checkpoint, placing)
-    report = _report(placing, made, allow, config.dtype)
+    mapping = map_keys(stored, our_shapes, made, growing=(EMBEDDINGS, OUTPUT))
+    mapping.check(allow, str(source))
+    config.dtype = _widest(checkpoint, mapping)
+    report = _report(mapping, made, allow, config.dtype)
     with atomic_directory(out) as partial:
         sizes = {name: _elements(shape) * config.dtype.itemsize for name, shape in our_shapes.items()}
-        order = _in_order_of_files(placing, our_shapes)
-        write_tensors(partial, {n: sizes[n] for n in order}, _reader(placing, our_shapes, config.dtype), shard_bytes)
+        order = _in_order_of_files(mapping, our_shapes)
+        write_tensors(partial, {n: sizes[n] for n in order}, _reader(mapping, our_shapes, config.dtype), shard_bytes)
         config.architectures = [Sim4SegForConditionalGeneration.__name__]
         config.save_pretrained(partial)
         Sim4SegProcessor(words, lisa_frames(config, theirs)).save_pretrained(partial)
@@ -107,9 +107,9 @@ def _refuse_adapters(checkpoint: Checkpoint, source: Path) -> None:
         )
 
 
-def _widest(checkpoint: Checkpoint, placing: Placing) -> torch.dtype:
+def _widest(checkpoint: Checkpoint, mapping: KeyMapping) -> torch.dtype:
     """The element type that holds every weight of the checkpoint without loss; CLIP's follow it, as in LISA."""
-    own = [checkpoint.tensors[name].dtype for source, name in placing.sources.values() if source is checkpoint]
+    own = [checkpoint.tensors[name].dtype for source, name in mapping.sources.values() if source is checkpoint]
     return widest(own)
 
 
@@ -117,18 +117,18 @@ def _elements(shape: tuple[int, ...]) -> int:
     return int(torch.Size(shape).numel())
 
 
-def _in_order_of_files(placing: Placing, our_shapes: dict[str, tuple[int, ...]]) -> list[str]:
+def _in_order_of_files(mapping: KeyMapping, our_shapes: dict[str, tuple[int, ...]]) -> list[str]:
     """Each source file is gone through once."""
-    return [*placing.sources, *(name for name in our_shapes if name not in placing.sources)]
+    return [*mapping.sources, *(name for name in our_shapes if name not in mapping.sources)]
 
 
-def _reader(placing: Placing, our_shapes: dict[str, tuple[int, ...]], dtype: torch.dtype) -> Callable[[str], Tensor]:
+def _reader(mapping: KeyMapping, our_shapes: dict[str, tuple[int, ...]], dtype: torch.dtype) -> Callable[[str], Tensor]:
     def read(name: str) -> Tensor:
-        if name == IDENTITY and name not in placing.sources:
+        if name == IDENTITY and name not in mapping.sources:
             return torch.eye(our_shapes[name][0], dtype=dtype)
-        if name not in placing.sources:
+        if name not in mapping.sources:
             return torch.zeros(our_shapes[name], dtype=dtype)
-        checkpoint, stored = placing.sources[name]
+        checkpoint, stored = mapping.sources[name]
         tensor = checkpoint.read(stored)
         more = our_shapes[name][0] - len(tensor) if tensor.ndim else 0
         if more and name == EMBEDDINGS:  # never looked at: image features take the place of these rows
@@ -141,9 +141,9 @@ def _reader(placing: Placing, our_shapes: dict[str, tuple[int, ...]], dtype: tor
     return read
 
 
-def _report(placing: Placing, made: tuple[str, ...], allow: tuple[str, ...], dtype: torch.dtype) -> dict[str, Any]:
-    checkpoints = {id(checkpoint): checkpoint for checkpoint, _ in placing.sources.values()}
-    used = [checkpoint.tensors[name].dtype for checkpoint, name in placing.sources.values()]
+def _report(mapping: KeyMapping, made: tuple[str, ...], allow: tuple[str, ...], dtype: torch.dtype) -> dict[str, Any]:
+    checkpoints = {id(checkpoint): checkpoint for checkpoint, _ in mapping.sources.values()}
+    used = [checkpoint.tensors[name].dtype for checkpoint, name in mapping.sources.values()]
     return {
         "files": [
             {"name": file.name, "size": file.stat().st_size, "sha256": digest_file(file)}
@@ -152,15 +152,15 @@ def _report(placing: Placing, made: tuple[str, ...], allow: tuple[str, ...], dty
         ],
         "dtype": str(dtype).removeprefix("torch."),
         "stored_dtypes": dict(sorted(Counter(str(one).removeprefix("torch.") for one in used).items())),
-        "placed": len(placing.sources),
+        "placed": len(mapping.sources),
         "made": sorted(made),
-        "not_needed": sorted(placing.not_needed),
-        "left_out": sorted(placing.unexpected),
-        "filled_with_zeros": sorted(placing.missing),
-        "allowed": sorted(pattern for pattern in allow if matches_any(pattern, placing)),
+        "not_needed": sorted(mapping.not_needed),
+        "left_out": sorted(mapping.unexpected),
+        "filled_with_zeros": sorted(mapping.missing),
+        "allowed": sorted(pattern for pattern in allow if matches_any(pattern, mapping)),
     }
 
 
-def matches_any(pattern: str, placing: Placing) -> bool:
+def matches_any(pattern: str, mapping: KeyMapping) -> bool:
     """Whether an allowed pattern was needed."""
-    return any(matches(name, (pattern,)) for name in (*placing.unexpected, *placing.missing))
+    return any(matches(name, (pattern,)) for name in (*mapping.unexpected, *mapping.missing))

@@ -14,7 +14,7 @@ SHOWN = 20
 
 
 @dataclass
-class Placing:
+class KeyMapping:
     """The outcome.
 
     Attributes:
@@ -61,12 +61,12 @@ class Placing:
             )
 
 
-def place(
+def map_keys(
     stored: Iterable[tuple[Checkpoint, dict[str, str]]],
     shapes: Mapping[str, tuple[int, ...]],
     made: Iterable[str] = (),
     growing: Iterable[str] = (),
-) -> Placing:
+) -> KeyMapping:
     """Find a place for every stored tensor.
 
     Args:
@@ -75,19 +75,19 @@ def place(
         made: names of ours that need no stored tensor.
         growing: names of ours whose stored tensor may have fewer rows.
     """
-    placing = Placing()
+    mapping = KeyMapping()
     for checkpoint, prefixes in stored:
         for name, info in checkpoint.tensors.items():
             ours = our_name(name, prefixes)
-            if matches(name, NOT_NEEDED) or ours in placing.sources:
-                placing.not_needed.append(name)
+            if matches(name, NOT_NEEDED) or ours in mapping.sources:
+                mapping.not_needed.append(name)
             elif ours is None or ours not in shapes:
-                placing.unexpected.append(name)
+                mapping.unexpected.append(name)
             else:
                 shape, goal = info.shape, shapes[ours]
                 shorter = ours in growing and shape[1:] == goal[1:] and shape[:1] <= goal[:1]
                 if shape != goal and not shorter:
-                    placing.misshaped[ours] = (shape, goal)
-                placing.sources[ours] = (checkpoint, name)
-    placing.missing = [name for name in shapes if name not in placing.sources and name not in made]
-    return placing
+                    mapping.misshaped[ours] = (shape, goal)
+                mapping.sources[ours] = (checkpoint, name)
+    mapping.missing = [name for name in shapes if name not in mapping.sources and name not in made]
+    return mapping

@@ -42,9 +42,9 @@ def _language(theirs: dict[str, Any], shapes: Mapping[str, Shape], vocabulary: i
     }
     wrong = {name: (theirs[name], value) for name, value in read.items() if theirs.get(name, value) != value}
     if wrong:
-        name, (stated, found) = sorted(wrong.items())[0]
+        name, (stated, actual) = sorted(wrong.items())[0]
         raise ModelError(
-            f"config.json says {name} {stated}, the weights say {found}",
+            f"config.json says {name} {stated}, the weights say {actual}",
             where=where,
             remedy="give config.json and weights of one revision",
         )

@@ -47,12 +47,12 @@ def load_sam(segmenter: Segmenter, path: Path, sha256: str | None = None) -> Non
     names = [name for name in checkpoint.tensors if name.startswith(prefix) and name not in NOT_WEIGHTS]
     stored = {name.removeprefix(prefix): checkpoint.tensors[name].shape for name in names}
     targets = segmenter.state_dict()
-    wanted = {name: tuple(tensor.shape) for name, tensor in targets.items()}
+    our_shapes = {name: tuple(tensor.shape) for name, tensor in targets.items()}
     if not any(name.startswith(FUSION) for name in stored):  # which begins by adding nothing
-        wanted = {name: shape for name, shape in wanted.items() if not name.startswith(FUSION)}
+        our_shapes = {name: shape for name, shape in our_shapes.items() if not name.startswith(FUSION)}
     if not prefix and segmenter.fusion is None:
-        _check_sizes(stored, wanted, path)
-    _check_shapes(stored, wanted, path)
+        _check_sizes(stored, our_shapes, path)
+    _check_shapes(stored, our_shapes, path)
     with torch.no_grad():
         for name in stored:
             targets[name].copy_(checkpoint.read(prefix + name))
@@ -78,24 +78,24 @@ def _check_digest(path: Path, sha256: str | None) -> None:
         raise ModelError(
             "no such file of weights", where=str(path), remedy=f"give a file that ends in {', '.join(SUFFIXES)}"
         )
-    expected, found = (sha256 or PUBLISHED.get(path.name, "")).lower(), digest_file(path)
+    expected, digest = (sha256 or PUBLISHED.get(path.name, "")).lower(), digest_file(path)
     if not expected:
         raise ModelError(
-            f"no digest is known for a file named {path.name}; its SHA-256 is {found}",
+            f"no digest is known for a file named {path.name}; its SHA-256 is {digest}",
             where=str(path),
             remedy="compare it with its publisher's; where none is given, as for MedSAM, and you trust where the file "
             "came from, give that one as train.weights.sam_sha256",
         )
-    if found != expected:
+    if digest != expected:
         raise ModelError(
-            f"the file is not the one asked for: SHA-256 {found}, expected {expected}",
+            f"the file is not the one asked for: SHA-256 {digest}, expected {expected}",
             where=str(path),
             remedy="download it again, or give the digest of the file that you mean",
         )
 
 
-def _check_sizes(stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], path: Path) -> None:
-    theirs, ours = sam_sizes(stored, str(path)), sam_sizes(wanted, "the segmenter")
+def _check_sizes(stored: dict[str, tuple[int, ...]], our_shapes: dict[str, tuple[int, ...]], path: Path) -> None:
+    theirs, ours = sam_sizes(stored, str(path)), sam_sizes(our_shapes, "the segmenter")
     other = [f"{name} {theirs[name]}, wanted {ours[name]}" for name in ours if theirs[name] != ours[name]]
     if other:
         raise ModelError(
@@ -105,11 +105,11 @@ def _check_sizes(stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int
         )
 
 
-def _check_shapes(stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], path: Path) -> None:
+def _check_shapes(stored: dict[str, tuple[int, ...]], our_shapes: dict[str, tuple[int, ...]], path: Path) -> None:
     wrong = [
-        f"{name}: stored {stored.get(name, 'nothing')}, wanted {wanted.get(name, 'nothing')}"
-        for name in sorted(stored.keys() | wanted.keys())
-        if stored.get(name) != wanted.get(name)
+        f"{name}: stored {stored.get(name, 'nothing')}, wanted {our_shapes.get(name, 'nothing')}"
+        for name in sorted(stored.keys() | our_shapes.keys())
+        if stored.get(name) != our_shapes.get(name)
     ]
     if wrong:
         raise ModelError(
