@@ -14,7 +14,7 @@ from sim4seg.ingest.ingest import IngestPaths, ingest
 from tests.data.pictures import generic, texture
 from tests.settings import settings
 
-BYTES = 12_000
+BYTES = 8_000
 
 
 @pytest.fixture(scope="module")
