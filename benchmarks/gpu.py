@@ -30,8 +30,10 @@ from benchmarks.gpu_parts.machine import ONE_THREAD  # noqa: E402
 from benchmarks.gpu_parts.tables import tables  # noqa: E402
 from sim4seg.atomic import write_json  # noqa: E402
 
-LIMITS = {"environment": 40, "suite": 90, "paper": 200, "bytes": 60, "learn": 380}
-"""Seconds after which a part is ended."""
+LIMITS = {"environment": 20, "suite": 60, "paper": 140, "bytes": 40, "learn": 220}
+"""Seconds after which a part is ended; together eight minutes."""
+TOY_LIMIT = 900
+"""Of every part on a CPU, which may be busy."""
 MODULES = {"bytes": "same_bytes"}
 LAST = 3000
 """Characters of a log that are kept in the results of a part that failed."""
@@ -114,7 +116,7 @@ def read() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="for bytes and learn")
     parser.add_argument("--params", nargs="+", default=["params.yaml"], help="parameter files of bytes and learn")
     parser.add_argument("--seeds", nargs="+", type=int, default=[17, 18, 19])
-    parser.add_argument("--train-seconds", type=float, default=150.0, help="of each run of learn; chooses its epochs")
+    parser.add_argument("--train-seconds", type=float, default=80.0, help="of each run of learn; chooses its epochs")
     parser.add_argument("--epochs", type=float, default=0.0, help="of each run of learn, in place of --train-seconds")
     parser.add_argument("--batch-size", type=int, default=0, help="of learn; 0 = as the parameter files have it")
     parser.add_argument("--workers", type=int, default=1, help="reading processes of each run of learn")
@@ -122,7 +124,8 @@ def read() -> argparse.Namespace:
     parser.add_argument("--table", type=Path, metavar="RESULTS", help="print tables of a results.json, and end")
     given = parser.parse_args()
     changes = dict(pair.split("=") for pair in given.limits.split(",") if pair)
-    given.limit = {**LIMITS, **{part: int(seconds) for part, seconds in changes.items()}}
+    given.limit = dict.fromkeys(LIMITS, TOY_LIMIT) if given.toy else dict(LIMITS)
+    given.limit |= {part: int(seconds) for part, seconds in changes.items()}
     given.parts = given.parts.split(",")
     unknown = sorted({*given.parts, *changes} - set(LIMITS))
     if unknown:

@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--region", action=argparse.BooleanOptionalAction, default=True, help="RVLS2M")
     parser.add_argument("--epochs", type=float, default=0.0, help="0 = as many as fit --train-seconds")
-    parser.add_argument("--train-seconds", type=float, default=150.0)
+    parser.add_argument("--train-seconds", type=float, default=80.0)
     parser.add_argument("--batch-size", type=int, default=0, help="0 = the parameter file's; so for the next two")
     parser.add_argument("--checkpoints", type=int, default=0)
     parser.add_argument("--evaluate-batch", type=int, default=0)
