@@ -311,7 +311,7 @@ def test_training_goes_on_where_it_was_with_stored_features(params, data, tmp_pa
         stored.shards, stored.manifest, data / "out/tokenizer", tmp_path / "model", tmp_path / "train.json",
         tmp_path / "curve.csv", stored.work, stored.embeddings,
     )  # fmt: skip
-    asked = params.model_copy(update={"epochs": 5, "batch_size": 2, "checkpoints": 2})
+    asked = params.model_copy(update={"epochs": 5, "batch_size": 2, "checkpoints": 2, "threads": 1})
     model, processor = starting_model(3, asked, paths)
     embed(settings(Embed, enabled=True, shard_images=5), model, processor, stored)
     store, samples = open_store(stored.embeddings), SplitDataset(read_manifest(stored.manifest), "train", stored.shards)
