@@ -78,8 +78,9 @@ def test_shares_are_of_rows():
 
 
 def test_of_splits_that_lack_the_same_the_first_is_served():
-    two = [SplitRow("a", str(i), "x", None) for i in range(2)]
-    assert set(assign_splits(two, SplitShares(train=0.5, val=0.25, test=0.25), 0)) == {"train", "val"}
+    three, shares = [SplitRow("a", str(i), "x", None) for i in range(3)], SplitShares(train=0.5, val=0.25, test=0.25)
+    assert set(assign_splits(three[:2], shares, 0)) == {"train", "val"}
+    assert set(assign_splits(three, shares, 0)) == {"train", "val", "test"}
 
 
 def test_ten_groups_reach_every_split_and_missing_validation_is_drawn_from_training():

@@ -88,12 +88,15 @@ def test_an_interval_that_ends_at_the_margin_passes(figure: str) -> None:
 
 
 def test_a_sum_off_in_its_last_bits_is_still_at_the_margin() -> None:
-    rounded = FigureDifference(0.4, 0.7, -0.3, low=-(0.1 + 0.2), high=0.0)
     assert 0.1 + 0.2 > 0.3
+    rounded = FigureDifference(0.4, 0.7, -0.3, low=-(0.1 + 0.2), high=0.0)
+    subgroup = group(20, "acc", -(0.1 + 0.2))
     assert rules.worse_than_champion(settings(margin=0.3), comparison({"giou": rounded})) == []
-    assert (
-        rules.worse_in_a_subgroup(settings(subgroup_margin=0.3), comparison(None, group(20, "acc", -(0.1 + 0.2)))) == []
-    )
+    assert rules.worse_in_a_subgroup(settings(subgroup_margin=0.3), comparison(None, subgroup)) == []
+    least = FigureDifference(0.5, 0.5, 0.0, low=-rules.TINY, high=0.0)
+    assert rules.worse_than_champion(settings(margin=0.0), comparison({"acc": least})) == []
+    same = group(20, "acc", -rules.TINY)
+    assert rules.worse_in_a_subgroup(settings(subgroup_margin=0.0), comparison(None, same)) == []
 
 
 def test_no_interval_no_verdict_and_better_is_never_refused() -> None:
