@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # Processes that run tests at the same time; each takes a core and up to 2 GB of memory.
 JOBS   ?= 2
-PYTEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder
 
 # No library calls home, and nothing is looked up on the network after the install (sim4seg/offline.py).
 export GX_ANALYTICS_ENABLED = False

@@ -1,8 +1,8 @@
 """How the tests are spread over processes, and what each process may use of the machine.
 
-``make test`` runs several processes of pytest-xdist (``--dist loadgroup``). Tests of one module stay in one process, so
-that what they share is made once; :data:`TOGETHER` keeps whole folders in one process where a server or a project is
-shared by the modules. Groups that take minutes are handed out first, so that no process is left with one at the end.
+``make test`` runs several processes of pytest-xdist. Tests of one module stay in one process, so that what they share
+is made once; :data:`TOGETHER` keeps whole folders in one process where a server or a project is shared by the modules.
+Groups that take minutes are handed out first, so that no process is left with one at the end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = ("tests/infra/", "tests/lineage/", "tests/weights/", "tests/registry/", "tests/evaluation/")
 """Folders whose modules share what is dear to make."""
@@ -34,10 +36,26 @@ LONGEST = (
 """Longest first, as measured (docs/testing.md); the rest follows in the order of its names."""
 
 
-def _group(item: pytest.Item) -> str:
+def group(nodeid: str) -> str:
     """The folder or the module whose tests stay in one process."""
-    module = item.nodeid.partition("::")[0]
+    module = nodeid.partition("::")[0]
     return next((folder for folder in TOGETHER if module.startswith(folder)), module)
+
+
+class GroupScheduling(LoadScopeScheduling):
+    """Hands out whole groups.
+
+    Not by marks (``--dist loadgroup``): pytest-xdist 3.8 puts a mark's name into pytest's ``_nodeid``, which pytest 9.2
+    does not read any more, and then hands out test by test without a word.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    """Called where several processes were asked for."""
+    return GroupScheduling(config, log)
 
 
 def _place(item: pytest.Item) -> int:
@@ -45,9 +63,6 @@ def _place(item: pytest.Item) -> int:
     return next((number for number, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for pytest-xdist, longest groups first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    """Longest groups first."""
     items.sort(key=_place)
