@@ -4,12 +4,14 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from sim4seg.cli import app
 from sim4seg.errors import SourceError, Unreachable
 from sim4seg.storage.client import client, explained
 from tests.ports import free_port
+from tests.settings import params
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +106,7 @@ def test_the_command_line_ends_with_75(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.delenv("SIM4SEG_SOURCE_ROOT", raising=False)
-    (tmp_path / "params.yaml").write_text("fetch: {source: s3, root: s3://bucket/x}\n")
+    changed = params(fetch={"source": "s3", "root": "s3://bucket/x"}).model_dump(mode="json", by_alias=True)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(changed))
     done = CliRunner().invoke(app, ["snapshot"])
     assert done.exit_code == 75 and "remedy" in done.stderr and "Traceback" not in done.stderr
