@@ -15,6 +15,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Copies of the project that tests make are compiled once, not by every process that is started in them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+import sys
+from collections.abc import Iterator
+
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -66,3 +69,13 @@ def _place(item: pytest.Item) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Longest groups first."""
     items.sort(key=_place)
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    """Training sets PyTorch's threads for its whole process, and sums depend on them: not for the next test, too."""
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 1
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)

@@ -10,7 +10,7 @@ from sim4seg.config.train import Train
 from sim4seg.errors import ConfigError, DataError, ModelError
 from sim4seg.training.checkpoints import check_origin, write_origin
 from sim4seg.training.sample_order import ProcessBatches, SampleOrder, Share
-from tests.settings import plain_train
+from tests.settings import plain_train, settings
 
 counts = st.integers(1, 12)
 
@@ -82,7 +82,7 @@ def test_a_checkpoint_of_another_engine_or_deepspeed_on_other_processes_is_refus
 
 def test_attention_that_a_loss_needs_is_not_switched_off():
     with pytest.raises(ValueError, match="loss.attend needs attention: eager"):
-        Train.model_validate({"attention": "sdpa", "loss": {"attend": 0.5}})
+        settings(Train, attention="sdpa", loss={"attend": 0.5})
 
 
 def test_answers_without_seg_are_named_before_training(data):
