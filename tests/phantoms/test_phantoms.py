@@ -54,7 +54,7 @@ def test_every_case_keeps_the_contract(key, split, index, seed):
 
 
 def test_order_does_not_matter():
-    counts = settings(PhantomCounts, train=3, val=2, test=2, size=96)
+    counts = PhantomCounts(train=3, val=2, test=2, size=96)
     listed = list(paint_dataset("bfd", counts, 9))
     wanted = [("test", 1), ("train", 2), ("val", 0)]
     by_place = {(case.split, place): case for case, place in zip(listed, (0, 1, 2, 0, 1, 0, 1), strict=True)}
