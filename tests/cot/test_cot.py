@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from skimage.draw import disk, ellipse, polygon
 
@@ -20,6 +21,7 @@ from sim4seg.data.manifest import read_manifest
 from sim4seg.errors import ConfigError
 from tests.data.pictures import generic
 from tests.ingest.test_ingest import run
+from tests.settings import settings
 
 SHAPE = (120, 150)
 
@@ -93,7 +95,7 @@ def case(image, mask, label="benign", rivals=("malignant",)) -> CotCase:
     return CotCase(image, mask, "ultrasound", "Where?", label, rivals, measure(image, mask))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), share=st.sampled_from([0.0, 0.01, 0.3, 0.9]), colour=st.booleans())
 def test_the_critic_accepts_every_template_text(seed, share, colour):
     rng = np.random.default_rng(seed)
