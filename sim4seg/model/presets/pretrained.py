@@ -149,8 +149,8 @@ def digests_not_given(name: str, preset: Preset, weights: Weights) -> dict[str, 
     digests = {}
     if weights.lvlm and not weights.lvlm_sha256:
         digests["lvlm"] = digest_directory(local_folder(name, preset, weights))
-    sam = sam_path(preset, weights)
-    if sam is not None and not weights.sam_sha256:
+    sam = None if weights.sam_sha256 else sam_path(preset, weights)
+    if sam is not None:
         digests["sam"] = digest_directory(sam) if sam.is_dir() else digest_file(sam)
     return digests
 
