@@ -16,7 +16,12 @@ class Region(Section):
 
     enabled: bool
     grid: Positive
+    rule: Literal["top_n", "otsu", "mass", "soft"]
+    """Which cells prompt SAM (sim4seg/model/region_rules.py); the paper's is `top_n`."""
     top_n: Positive
+    """Cells of the rule `top_n`."""
+    mass: Annotated[float, Field(gt=0, le=1)]
+    """Share of the softmax that the rule `mass` chooses."""
 
     @model_validator(mode="after")
     def _top_n_fits(self) -> Region:

@@ -18,7 +18,7 @@ from sim4seg.inference import decoding
 from sim4seg.mask_iou import mask_iou
 from sim4seg.model import rvls2m
 from sim4seg.model.frames import Geometry
-from sim4seg.model.mask_path import MaskPrediction, Perturbation, predict_masks
+from sim4seg.model.mask_path import MaskPrediction, predict_masks
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.processing import Image, Sim4SegProcessor
 

@@ -24,7 +24,9 @@ SAM_DEFAULTS: dict[str, Any] = {
 }
 """SAM ViT-H, as ``segment_anything.build_sam`` builds it."""
 
-REGION_DEFAULTS: dict[str, Any] = {"enabled": True, "grid": 16, "top_n": 36}
+REGION_DEFAULTS: dict[str, Any] = {
+    "enabled": True, "grid": 16, "rule": "top_n", "top_n": 36, "mass": 0.8
+}  # fmt: skip
 LOSS_DEFAULTS: dict[str, float] = {
     "text": 1.0, "bce": 2.0, "dice": 0.5, "region": 0.0, "iou": 0.0, "align": 0.0, "attend": 0.0, "conclusion": 1.0,
     "align_reasoning": 0.3, "align_conclusion": 2.0

@@ -8,24 +8,16 @@ image, n variants of each answer's region matrix; training has m = n = 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from sim4seg.model import rvls2m
 from sim4seg.model.frames import Geometry
+from sim4seg.model.region_rules import Perturbation, RegionMatrices, region_rule
 from sim4seg.model.segmenter import Segmenter
-
-RegionRule = Callable[[Tensor], Tensor]
-"""Normalised region matrices (R, g, g) to region masks (R, g, g) in [0, 1], binary or soft.
-
-A rule also decides what gradient reaches the matrix: a binary one needs :func:`rvls2m.straight_through`."""
-
-Perturbation = Callable[[Tensor], Tensor]
-"""Normalised region matrices (B * m, g, g) to n variants of each, one after the other: (B * m * n, g, g)."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +35,6 @@ class MaskPrediction:
     predicted_iou: Tensor
     scores: Tensor
     regions: Tensor
-
-
-def region_rule(region: Mapping[str, Any]) -> RegionRule | None:
-    """The rule that a model's region settings ask for; None where RVLS2M is off.
-
-    Args:
-        region: ``Sim4SegConfig.region``.
-    """
-    return partial(top_cells, top_n=region["top_n"]) if region["enabled"] else None
-
-
-def top_cells(regions: Tensor, top_n: int) -> Tensor:
-    """The paper's rule: the ``top_n`` best cells are 1, the others 0; the gradient is that of the matrix."""
-    return rvls2m.straight_through(rvls2m.select_top(regions, top_n), regions)
 
 
 def predict_masks(
@@ -83,17 +61,17 @@ def predict_masks(
     placed = geometry.repeated(answers)
     similarity = rvls2m.similarity(_each(image, answers), seg)
     scores = rvls2m.region_matrices(similarity, placed.grids, placed.affine, region["grid"])
-    regions = rvls2m.normalise(scores)
+    matrices = RegionMatrices.of(scores)
     if perturbation is not None:
-        regions = perturbation(regions)
-    variants = len(regions) // len(seg)
+        matrices = matrices.perturbed(perturbation)
+    variants = len(matrices.normal) // len(seg)
     rule = region_rule(region)
     # Without a rule SAM gets its own "no mask" embedding in place of a prompt.
     prompt = None
     if rule is not None:
-        prompt = rvls2m.to_mask_prompt(rule(regions), _each(placed.extent, variants), segmenter.prompt_size)
+        prompt = rvls2m.to_mask_prompt(rule(matrices), _each(placed.extent, variants), segmenter.prompt_size)
     logits, predicted_iou = segmenter.decode(embeddings, _each(seg, variants), prompt)
-    return MaskPrediction(logits, predicted_iou, scores, regions)
+    return MaskPrediction(logits, predicted_iou, scores, matrices.normal)
 
 
 def _each(rows: Tensor, times: int) -> Tensor:

@@ -50,7 +50,7 @@ def inputs(answers=1, seed=0):
 
 
 def settings_of(top_n=5, enabled=True):
-    return {"enabled": enabled, "grid": CELLS, "top_n": top_n}
+    return {"enabled": enabled, "grid": CELLS, "rule": "top_n", "top_n": top_n, "mass": 0.5}
 
 
 def soft_map(seg, image, image_number):
