@@ -21,6 +21,7 @@ from sim4seg.model.frames import Geometry
 from sim4seg.model.mask_path import MaskPrediction, predict_masks
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.processing import Image, Sim4SegProcessor
+from sim4seg.model.region_rules import Perturbation
 
 NOISE = 0.1
 """Strength of the region perturbation, in units of the normalised region matrix."""
