@@ -1,9 +1,9 @@
 """Small mistakes, one at a time, and whether the tests catch them: ``python -m benchmarks.mutation [MODULE ...]``.
 
 ``targets.yaml`` names the modules, the quick tests of each, and the mutants that cannot be caught because they do the
-same. Exit code 1 if another one survives. ``--count`` tries none, and says how many there are and how long the tests
-of each module take. ``--jobs 2`` tries two at a time, each in a copy of the project of its own; what is printed and its
-order are the same.
+same. Exit code 1 if another one survives. ``--count`` tries none, and says how many there are and how many CPU
+seconds the tests of each module take. ``--jobs 2`` tries two at a time, each in a copy of the project of its own; what
+is printed and its order are the same.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def try_module(pool: ProcessPoolExecutor, module: str, target: dict[str, Any]) -
 
 
 def count(pool: ProcessPoolExecutor, targets: dict[str, Any]) -> None:
-    """Print how many mutants of each module would be tried, and the seconds of its tests without a mistake."""
-    print("| module | mutants | seconds of its tests |\n|---|---:|---:|")
+    """Print how many mutants of each module would be tried, and the CPU seconds of its tests without a mistake."""
+    print("| module | mutants | CPU seconds of its tests |\n|---|---:|---:|")
     for module, target in targets.items():
         equivalent = {entry["mutant"] for entry in target.get("equivalent", [])}
         number = sum(mutant.name not in equivalent for mutant in mutants(ROOT / module))

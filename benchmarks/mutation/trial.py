@@ -71,7 +71,7 @@ class Trials:
         tests: files of tests below it, or arguments of pytest.
 
     Attributes:
-        seconds: how long the tests took on the module as it is.
+        seconds: CPU time of the tests on the module as it is.
 
     Raises:
         RuntimeError: the tests fail on the module as it is.
@@ -82,11 +82,11 @@ class Trials:
         self.original = self.file.read_text(encoding="utf-8")
         self.log = tree.parent / "log"
         self._cpu_seconds = 600.0
-        before, begun = _children_seconds(), time.monotonic()
+        before = _children_seconds()
         if self.run(self.original) != SURVIVED:
             raise RuntimeError(f"the tests of {module} fail without a mistake:\n{self.log.read_text()[-3000:]}")
-        self.seconds = time.monotonic() - begun
-        self._cpu_seconds = SPARE_SECONDS + SPARE_SHARE * (_children_seconds() - before)
+        self.seconds = _children_seconds() - before
+        self._cpu_seconds = SPARE_SECONDS + SPARE_SHARE * self.seconds
 
     def run(self, source: str) -> str:
         """One of :data:`CAUGHT`, :data:`SURVIVED` and :data:`ENDLESS`; the file is the original again afterwards."""

@@ -60,5 +60,5 @@ def outcome_of(module: str, tests: Sequence[str], source: str) -> str:
 
 
 def seconds_of_tests(module: str, tests: Sequence[str]) -> float:
-    """In a process of the pool: how long the tests take on the module as it is."""
+    """In a process of the pool: the CPU seconds of the tests on the module as it is."""
     return _trials(module, tests).seconds
