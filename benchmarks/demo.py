@@ -31,11 +31,11 @@ def descendants(root: int) -> list[int]:
             except (OSError, IndexError):
                 continue
             children.setdefault(parent, []).append(int(entry.name))
-    found, todo = [], [root]
+    processes, todo = [], [root]
     while todo:
-        found.append(todo.pop())
-        todo += children.get(found[-1], [])
-    return found
+        processes.append(todo.pop())
+        todo += children.get(processes[-1], [])
+    return processes
 
 
 def memory(root: int) -> int:
@@ -99,10 +99,12 @@ def main() -> None:
     parser.add_argument("--offline", action="store_true", help="cut the network after the install")
     parser.add_argument("--change", action="append", default=[], metavar="OLD=>NEW", help="edit of params.yaml")
     parser.add_argument("--folder", type=Path, help="where the clones go and stay; default: a temporary folder")
-    given = parser.parse_args()
-    base = given.folder or Path(tempfile.mkdtemp(prefix="sim4seg-demo-"))
+    arguments = parser.parse_args()
+    base = arguments.folder or Path(tempfile.mkdtemp(prefix="sim4seg-demo-"))
     base.mkdir(parents=True, exist_ok=True)
-    runs = [one_run(base / f"run{number}", given.offline, given.change) for number in range(1, given.runs + 1)]
+    runs = [
+        one_run(base / f"run{number}", arguments.offline, arguments.change) for number in range(1, arguments.runs + 1)
+    ]
     same = {name: len({str(run.pop(name)) for run in runs}) == 1 for name in ("metrics_text", "lock")}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     print(

@@ -83,11 +83,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, help="a parameter file; default: the two of the first line")
     parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    if given.params:
-        told = load_params(given.params)
-        compare(told.train.preset, told, {}, told.train.batch_size, 5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.params:
+        params = load_params(arguments.params)
+        compare(params.train.preset, params, {}, params.train.batch_size, 5)
     else:
         compare("tiny, encoder frozen", load_params(), {}, 8, 7)
         compare("tiny with SAM ViT-B at 1024 px", load_params(), VIT_B, 1, 2)

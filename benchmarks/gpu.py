@@ -39,20 +39,22 @@ LAST = 3000
 """Characters of a log that are kept in the results of a part that failed."""
 
 
-def arguments(part: str, given: argparse.Namespace) -> list[str]:
+def options_of(part: str, arguments: argparse.Namespace) -> list[str]:
     """What a part is told beside where to write."""
-    told = ["--toy"] if given.toy else []
+    options = ["--toy"] if arguments.toy else []
     if part in ("bytes", "learn"):
-        told += ["--data", str(given.data), "--params", *given.params]
-        told += ["--work", str(given.scratch / part)]
+        options += ["--data", str(arguments.data), "--params", *arguments.params]
+        options += ["--work", str(arguments.scratch / part)]
     if part == "bytes":
-        told += ["--epochs", "1" if given.toy else "0.1"]
+        options += ["--epochs", "1" if arguments.toy else "0.1"]
     if part == "learn":
-        told += ["--seeds", *map(str, given.seeds), "--train-seconds", str(given.train_seconds)]
-        told += ["--epochs", str(1 if given.toy else given.epochs), "--limit", str(given.limit["learn"] - 20)]
-        told += ["--workers", "0" if given.toy else str(given.workers), "--evaluate-batch", str(given.evaluate_batch)]
-        told += ["--batch-size", str(given.batch_size), "--checkpoints", "1" if given.toy else "2"]
-    return told
+        options += ["--seeds", *map(str, arguments.seeds), "--train-seconds", str(arguments.train_seconds)]
+        options += ["--epochs", str(1 if arguments.toy else arguments.epochs)]
+        options += ["--limit", str(arguments.limit["learn"] - 20)]
+        options += ["--workers", "0" if arguments.toy else str(arguments.workers)]
+        options += ["--evaluate-batch", str(arguments.evaluate_batch)]
+        options += ["--batch-size", str(arguments.batch_size), "--checkpoints", "1" if arguments.toy else "2"]
+    return options
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
@@ -65,11 +67,11 @@ def end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def run_part(part: str, given: argparse.Namespace) -> dict[str, Any]:
+def run_part(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Run one part; how it ended, how long it took, and what it found."""
-    found, log = given.out / f"{part}.json", given.out / f"{part}.log"
+    report, log = arguments.out / f"{part}.json", arguments.out / f"{part}.log"
     module = f"benchmarks.gpu_parts.{MODULES.get(part, part)}"
-    command = [sys.executable, "-m", module, "--out", str(found), *arguments(part, given)]
+    command = [sys.executable, "-m", module, "--out", str(report), *options_of(part, arguments)]
     begun, ended = time.monotonic(), "done"
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with open(log, "wb") as stream:
@@ -78,32 +80,32 @@ def run_part(part: str, given: argparse.Namespace) -> dict[str, Any]:
             cwd=ROOT,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(ONE_THREAD if given.toy else {})},
+            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(ONE_THREAD if arguments.toy else {})},
             start_new_session=True,
         )
         try:
-            if child.wait(given.limit[part]):
+            if child.wait(arguments.limit[part]):
                 ended = f"failed with {child.returncode}"
         except subprocess.TimeoutExpired:
-            ended = f"ended after {given.limit[part]} seconds"
+            ended = f"ended after {arguments.limit[part]} seconds"
             end(child)
-    told: dict[str, Any] = {"ended": ended, "seconds": round(time.monotonic() - begun, 1)}
-    told["found"] = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else {}
+    record: dict[str, Any] = {"ended": ended, "seconds": round(time.monotonic() - begun, 1)}
+    record["found"] = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
     if ended != "done":
-        told["log"] = log.read_text(encoding="utf-8", errors="replace")[-LAST:]
-    return told
+        record["log"] = log.read_text(encoding="utf-8", errors="replace")[-LAST:]
+    return record
 
 
-def prepare_toy(given: argparse.Namespace) -> None:
+def prepare_toy(arguments: argparse.Namespace) -> None:
     """Painted samples and a small preset's parameters, where none are given."""
     from benchmarks.gpu_parts.toy_data import make_toy_data, write_toy_params
 
-    given.params = [str(given.scratch / "params.yaml")]
-    write_toy_params(Path(given.params[0]))
-    if not given.data and {"bytes", "learn"} & set(given.parts):
-        given.data = given.scratch / "data"
-        make_toy_data(given.data)
-    given.seeds = given.seeds[:1]
+    arguments.params = [str(arguments.scratch / "params.yaml")]
+    write_toy_params(Path(arguments.params[0]))
+    if not arguments.data and {"bytes", "learn"} & set(arguments.parts):
+        arguments.data = arguments.scratch / "data"
+        make_toy_data(arguments.data)
+    arguments.seeds = arguments.seeds[:1]
 
 
 def read() -> argparse.Namespace:
@@ -122,37 +124,37 @@ def read() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="reading processes of each run of learn")
     parser.add_argument("--evaluate-batch", type=int, default=128, help="images that learn answers at once")
     parser.add_argument("--table", type=Path, metavar="RESULTS", help="print tables of a results.json, and end")
-    given = parser.parse_args()
-    changes = dict(pair.split("=") for pair in given.limits.split(",") if pair)
-    given.limit = dict.fromkeys(LIMITS, TOY_LIMIT) if given.toy else dict(LIMITS)
-    given.limit |= {part: int(seconds) for part, seconds in changes.items()}
-    given.parts = given.parts.split(",")
-    unknown = sorted({*given.parts, *changes} - set(LIMITS))
+    arguments = parser.parse_args()
+    changes = dict(pair.split("=") for pair in arguments.limits.split(",") if pair)
+    arguments.limit = dict.fromkeys(LIMITS, TOY_LIMIT) if arguments.toy else dict(LIMITS)
+    arguments.limit |= {part: int(seconds) for part, seconds in changes.items()}
+    arguments.parts = arguments.parts.split(",")
+    unknown = sorted({*arguments.parts, *changes} - set(LIMITS))
     if unknown:
         parser.error(f"no part is called {', '.join(unknown)}; there are {', '.join(LIMITS)}")
-    if not given.table and not given.toy and not given.data and {"bytes", "learn"} & set(given.parts):
+    if not arguments.table and not arguments.toy and not arguments.data and {"bytes", "learn"} & set(arguments.parts):
         parser.error("bytes and learn need --data")
-    return given
+    return arguments
 
 
 def main() -> None:
     """See the module's text."""
-    given = read()
-    if given.table:
-        print(tables(json.loads(given.table.read_text(encoding="utf-8"))))
+    arguments = read()
+    if arguments.table:
+        print(tables(json.loads(arguments.table.read_text(encoding="utf-8"))))
         return
-    given.out, given.scratch = given.out.resolve(), given.out.resolve() / "scratch"
-    given.scratch.mkdir(parents=True, exist_ok=True)
-    if given.toy:
-        prepare_toy(given)
-    file = given.out / "results.json"
+    arguments.out, arguments.scratch = arguments.out.resolve(), arguments.out.resolve() / "scratch"
+    arguments.scratch.mkdir(parents=True, exist_ok=True)
+    if arguments.toy:
+        prepare_toy(arguments)
+    file = arguments.out / "results.json"
     results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    for part in given.parts:
-        results[part] = run_part(part, given)
+    for part in arguments.parts:
+        results[part] = run_part(part, arguments)
         write_json(file, results)
         print(f"{part}: {results[part]['ended']}, {results[part]['seconds']} s", flush=True)
-    failed = [part for part in given.parts if results[part]["ended"] != "done"]
-    sys.exit(f"not done: {', '.join(failed)}; see {given.out}/*.log" if failed else 0)
+    failed = [part for part in arguments.parts if results[part]["ended"] != "done"]
+    sys.exit(f"not done: {', '.join(failed)}; see {arguments.out}/*.log" if failed else 0)
 
 
 if __name__ == "__main__":

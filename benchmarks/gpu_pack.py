@@ -48,11 +48,11 @@ TEXTS = ("manifest.parquet", "tokenizer")
 
 def sources(raw: Path) -> dict[tuple[str, str], Path]:
     """Image file of each sample by dataset and key."""
-    found = {}
+    images = {}
     for adapter in find_adapters(raw):
         for sample in adapter.read(adapter.directory(raw)):
-            found[adapter.key, sample.key] = sample.image
-    return found
+            images[adapter.key, sample.key] = sample.image
+    return images
 
 
 def packed_rows(raw: Path, data: Path) -> Iterator[dict[str, Any]]:
@@ -109,13 +109,13 @@ class Joined:
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes; none at the end."""
-        found = self.open.read(size)
-        while not found and self.files[1:]:
+        piece = self.open.read(size)
+        while not piece and self.files[1:]:
             self.open.close()
             self.files = self.files[1:]
             self.open = self.files[0].open("rb")
-            found = self.open.read(size)
-        return found
+            piece = self.open.read(size)
+        return piece
 
 
 def in_number_order(folders: list[Path]) -> list[Path]:
@@ -177,13 +177,15 @@ def main() -> None:
     parser.add_argument("--volumes", type=int, nargs="+", default=[33, 58], help="most 10^6 bytes of volumes")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    if given.what == "pack":
-        for folder in pack(given.raw, given.data, given.out, [10**6 * most for most in given.volumes], given.add):
+    arguments = parser.parse_args()
+    if arguments.what == "pack":
+        for folder in pack(
+            arguments.raw, arguments.data, arguments.out, [10**6 * most for most in arguments.volumes], arguments.add
+        ):
             print(folder, (folder / "volume").stat().st_size)
     else:
-        given.out.mkdir(parents=True, exist_ok=True)
-        print(f"{unpack(given.packs, given.out, given.workers)} images differ from those that were packed")
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        print(f"{unpack(arguments.packs, arguments.out, arguments.workers)} images differ from those that were packed")
 
 
 if __name__ == "__main__":

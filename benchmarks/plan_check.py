@@ -24,14 +24,14 @@ def main() -> None:
         tokenizer = load_tokenizer(Path(folder) / "tokenizer")
     print("| preset | frozen weights | activations | MFLOP planned | measured | peak planned, kB | measured, kB |")
     print("|---|---|---|---|---|---|---|")
-    for name, held, checkpointing in product(GRIDS, HELD, (False, True)):
-        frozen, autocast = HELD[held]
+    for name, precision, checkpointing in product(GRIDS, HELD, (False, True)):
+        frozen, autocast = HELD[precision]
         real, counted, lengths = both(name, tokenizer, frozen)
         batch = make_batch(counted, lengths, 3)
         step = run_step(counted, batch, checkpointing=checkpointing, autocast=autocast)
         peak, operations = measured(real, make_batch(real, lengths, 3, "cpu"), checkpointing, autocast)
         print(
-            f"| `{name}` | {NAMES[held]} | {'checkpointed' if checkpointing else 'kept'} | {step.flops / 1e6:.1f} "
+            f"| `{name}` | {NAMES[precision]} | {'checkpointed' if checkpointing else 'kept'} | {step.flops / 1e6:.1f} "
             f"| {operations / 1e6:.1f} | {step.activations / 1e3:.0f} | {peak / 1e3:.0f} |"
         )
 

@@ -134,11 +134,11 @@ def main() -> None:
             }
             fill(stack, count)
             clone(Path(scratch) / "project")
-            found = record_version(Path(scratch) / "project")
+            objects = record_version(Path(scratch) / "project")
             runs = {"first": tick(Path(scratch) / "project"), "next": tick(Path(scratch) / "project")}
             server.start()
             runs["scheduled"] = tick(Path(scratch) / "project", PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
-            print(json.dumps({"objects": found, **runs}, indent=2))
+            print(json.dumps({"objects": objects, **runs}, indent=2))
         finally:
             server.kill()
             store.kill()

@@ -58,9 +58,9 @@ def forced(model: Any, processor: Any, images: list[Any], rows: list[dict[str, A
     questions, answers = [row["question"] for row in rows], [row["cot"] for row in rows]
     batch = processor.text_inputs(questions, answers, visual["vision_grid"])
     states = model.states(batch["input_ids"], batch["attention_mask"], visual)
-    said = model.lm_head(states[:, :-1]).argmax(-1)
+    likeliest = model.lm_head(states[:, :-1]).argmax(-1)
     elsewhere = batch["conclusion"][:, 1:] == 0
-    right: list[bool] = ((said == batch["input_ids"][:, 1:]) | elsewhere).all(1).tolist()
+    right: list[bool] = ((likeliest == batch["input_ids"][:, 1:]) | elsewhere).all(1).tolist()
     return right
 
 
@@ -76,11 +76,11 @@ def score(folder: Path) -> pd.DataFrame:
         answers = tts.answer_batch(model, processor, images, [r["question"] for r in rows], seeds=[0] * len(rows))
         right = forced(model, processor, images, rows)
         for row, (answer,), fed in zip(rows, answers, right, strict=True):
-            found = overlap(answer.mask, reader.mask(row["shard"], row["row"]))
-            said = read_diagnosis(answer.text)
-            correct = names_label(said, row["label"], list(row["synonyms"]))
-            shown = {"label": row["label"], "said": said, "text": answer.text, "cot": row["cot"]}
-            cases.append({"dataset": row["dataset"], "giou": found.iou, "acc": correct, "forced": fed, **shown})
+            match = overlap(answer.mask, reader.mask(row["shard"], row["row"]))
+            diagnosis = read_diagnosis(answer.text)
+            correct = names_label(diagnosis, row["label"], list(row["synonyms"]))
+            shown = {"label": row["label"], "said": diagnosis, "text": answer.text, "cot": row["cot"]}
+            cases.append({"dataset": row["dataset"], "giou": match.iou, "acc": correct, "forced": fed, **shown})
     return pd.DataFrame(cases)
 
 
@@ -90,8 +90,8 @@ def main() -> None:
     parser.add_argument("name", help="folder of this run")
     parser.add_argument("changes", nargs="*", metavar="PARAMETER=VALUE", help="as in params.yaml")
     parser.add_argument("--out", type=Path, default=Path("work/tries"))
-    given = parser.parse_args()
-    params, out = changed(load_params(), given.changes), given.out / given.name
+    arguments = parser.parse_args()
+    params, out = changed(load_params(), arguments.changes), arguments.out / arguments.name
     out.mkdir(parents=True, exist_ok=True)
     paths = TrainPaths(model=out / "model", report=out / "train.json", curve=out / "curve.csv", work=out / "work")
     begun = time.monotonic()
@@ -103,7 +103,7 @@ def main() -> None:
     table = 100 * cases.groupby("dataset")[["giou", "acc", "forced"]].mean()
     table.loc["mean"] = table.mean()
     steps = json.loads(paths.report.read_text(encoding="utf-8"))["steps"]
-    print(f"{given.name}: {' '.join(given.changes)}; {steps} steps in {seconds:.0f} s")
+    print(f"{arguments.name}: {' '.join(arguments.changes)}; {steps} steps in {seconds:.0f} s")
     print(table.round(1).T.to_string())
 
 

@@ -60,12 +60,12 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=100, help="tokens of an answer; at most, for a trained model")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    model, processor = load(given.model) if given.model else random_model(given.preset)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    model, processor = load(arguments.model) if arguments.model else random_model(arguments.preset)
     rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (256, 256, 3), dtype=np.uint8) for _ in range(given.batch)]
-    paths, perturbations = map(int, given.tts.split("x"))
+    images = [rng.integers(0, 256, (256, 256, 3), dtype=np.uint8) for _ in range(arguments.batch)]
+    paths, perturbations = map(int, arguments.tts.split("x"))
 
     def seconds(m: int, n: int) -> tuple[float, float]:
         begun = time.perf_counter(), time.process_time()
@@ -73,21 +73,21 @@ def main() -> None:
             model,
             processor,
             images,
-            [QUESTION] * given.batch,
+            [QUESTION] * arguments.batch,
             paths=m,
             perturbations=n,
-            max_new_tokens=given.length,
-            seeds=list(range(given.batch)),
+            max_new_tokens=arguments.length,
+            seeds=list(range(arguments.batch)),
         )
         return time.perf_counter() - begun[0], time.process_time() - begun[1]
 
     seconds(paths, perturbations)  # warm up
-    pairs = [(seconds(1, 1), seconds(paths, perturbations)) for _ in range(given.repeats)]
-    print(f"{given.batch} image(s), {given.length} tokens, {given.repeats} repeats: min / median / max")
+    pairs = [(seconds(1, 1), seconds(paths, perturbations)) for _ in range(arguments.repeats)]
+    print(f"{arguments.batch} image(s), {arguments.length} tokens, {arguments.repeats} repeats: min / median / max")
     for clock, kind in enumerate(("wall", "CPU")):
         rows = {
             f"one greedy answer, {kind} s": [one[clock] for one, _ in pairs],
-            f"TTS {given.tts}, {kind} s": [many[clock] for _, many in pairs],
+            f"TTS {arguments.tts}, {kind} s": [many[clock] for _, many in pairs],
             f"ratio of {kind} times": [many[clock] / one[clock] for one, many in pairs],
         }
         for name, values in rows.items():

@@ -152,12 +152,12 @@ def restore(stack: Stack, saved: Path, workspace: Path | None = None) -> None:
     stack.up()
 
 
-def _save(given: argparse.Namespace) -> None:
-    save(Stack(given.dir), given.folder, given.workspace)
+def _save(options: argparse.Namespace) -> None:
+    save(Stack(options.dir), options.folder, options.workspace)
 
 
-def _restore(given: argparse.Namespace) -> None:
-    restore(Stack(given.dir), given.folder, given.workspace)
+def _restore(options: argparse.Namespace) -> None:
+    restore(Stack(options.dir), options.folder, options.workspace)
 
 
 def _store() -> Any:
@@ -165,14 +165,14 @@ def _store() -> Any:
     return object_store.client(os.environ["AWS_ENDPOINT_URL"], ADMIN, os.environ[secret_name(ADMIN)])
 
 
-def _save_buckets(given: argparse.Namespace) -> None:
+def _save_buckets(options: argparse.Namespace) -> None:
     store = _store()
-    with atomic_directory(given.folder) as folder:
+    with atomic_directory(options.folder) as folder:
         write_json(folder / MANIFEST, save_buckets(store, folder / "buckets"))
 
 
-def _restore_buckets(given: argparse.Namespace) -> None:
-    restore_buckets(_store(), given.folder)
+def _restore_buckets(options: argparse.Namespace) -> None:
+    restore_buckets(_store(), options.folder)
 
 
 OF_A_STACK: dict[str, Action] = {"save": _save, "restore": _restore}

@@ -97,11 +97,11 @@ def mlflow_pictures(browser: Browser, stack: Stack, out: Path, refused: set[str]
     stored = "".join(f"localStorage.setItem({json.dumps(k)}, {json.dumps(v)});" for k, v in MLFLOW_SETTINGS.items())
     context.add_init_script(stored)
     page = context.new_page()
-    found = request(f"{address}/api/2.0/mlflow/registered-models/search", login=f"{MLFLOW_USER}:{password}")
+    registry = request(f"{address}/api/2.0/mlflow/registered-models/search", login=f"{MLFLOW_USER}:{password}")
     page.goto(f"{address}/#/models")
     page.get_by_role("button", name="Try it now").click()  # pages that show aliases; asked once
     pages = [("mlflow-models.png", "/#/models", "Registered Models")]
-    for model in found.get("registered_models", [])[:1]:
+    for model in registry.get("registered_models", [])[:1]:
         pages.append(("mlflow-model.png", f"/#/models/{model['name']}", "Created Time"))
         for version in model.get("latest_versions", [])[-1:]:
             where = f"/#/models/{model['name']}/versions/{version['version']}"

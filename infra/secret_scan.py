@@ -77,10 +77,10 @@ def secrets_found(secrets: Iterable[str], folders: Iterable[Path], ignore: Itera
     Raises:
         ValueError: a secret is too short, or a folder is missing: nothing found would mean nothing.
     """
-    wanted = {spelling: secret for secret in secrets for spelling in _spellings(secret)}
-    if not wanted or min(map(len, wanted)) < SHORTEST:
+    spellings = {spelling: secret for secret in secrets for spelling in _spellings(secret)}
+    if not spellings or min(map(len, spellings)) < SHORTEST:
         raise ValueError(f"secrets of at least {SHORTEST} characters are needed")
-    overlap, skipped, found = max(map(len, wanted)), {one.resolve() for one in ignore}, set()
+    overlap, skipped, places = max(map(len, spellings)), {one.resolve() for one in ignore}, set()
     for folder in folders:
         if not folder.exists():
             raise ValueError(f"there is no {folder}")
@@ -90,8 +90,8 @@ def secrets_found(secrets: Iterable[str], folders: Iterable[Path], ignore: Itera
             parts = [("", iter([os.fsencode(file)])), *_unpacked(file)]
             for inside, stream in parts:
                 for piece in _pieces(stream, overlap):
-                    found |= {f"{file}{inside}: {wanted[s][:3]}…" for s in wanted if s in piece}
-    return sorted(found)
+                    places |= {f"{file}{inside}: {spellings[s][:3]}…" for s in spellings if s in piece}
+    return sorted(places)
 
 
 def _files(folder: Path) -> Iterator[Path]:

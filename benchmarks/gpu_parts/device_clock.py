@@ -29,8 +29,8 @@ def times(device: torch.device, work: Callable[[], Any], repeats: int, warm: int
     """Least, middle and most seconds of ``repeats`` calls, after ``warm`` that do not count."""
     for _ in range(warm):
         work()
-    found = [seconds_of(device, work) for _ in range(repeats)]
-    return {"min": min(found), "median": median(found), "max": max(found), "repeats": repeats}
+    seconds = [seconds_of(device, work) for _ in range(repeats)]
+    return {"min": min(seconds), "median": median(seconds), "max": max(seconds), "repeats": repeats}
 
 
 class Spans:
@@ -47,9 +47,9 @@ class Spans:
         """``work`` with its seconds added to ``name``."""
 
         def watched(*args: Any, **kwargs: Any) -> Any:
-            found: list[Any] = []
-            took = seconds_of(self.device, lambda: found.append(work(*args, **kwargs)))
+            results: list[Any] = []
+            took = seconds_of(self.device, lambda: results.append(work(*args, **kwargs)))
             self.seconds[name] = self.seconds.get(name, 0.0) + took
-            return found[0]
+            return results[0]
 
         return watched

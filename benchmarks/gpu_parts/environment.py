@@ -35,35 +35,35 @@ def card() -> dict[str, object]:
     """The GPU; an empty name where there is none."""
     if not torch.cuda.is_available():
         return {"name": "", "driver": ""}
-    found = torch.cuda.get_device_properties(0)
+    properties = torch.cuda.get_device_properties(0)
     name, _, driver = printed("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").partition(", ")
     return {
-        "name": name or found.name,
+        "name": name or properties.name,
         "driver": driver,
-        "bytes": found.total_memory,
-        "multiprocessors": found.multi_processor_count,
-        "capability": f"{found.major}.{found.minor}",
+        "bytes": properties.total_memory,
+        "multiprocessors": properties.multi_processor_count,
+        "capability": f"{properties.major}.{properties.minor}",
         "cuda": torch.version.cuda,
     }
 
 
-def commit(told: Path) -> str:
-    """The checkout's commit, or, where there is no git, what the file ``told`` says."""
-    found = printed("git", "rev-parse", "--short", "HEAD")
-    return found or (told.read_text(encoding="utf-8").strip() if told.is_file() else "")
+def commit(file: Path) -> str:
+    """The checkout's commit, or, where there is no git, what ``file`` says."""
+    revision = printed("git", "rev-parse", "--short", "HEAD")
+    return revision or (file.read_text(encoding="utf-8").strip() if file.is_file() else "")
 
 
 def main() -> None:
     """Write one JSON object."""
     parser = part_arguments(__doc__)
     parser.add_argument("--commit-file", type=Path, default=Path("work/gpu-pack-1/commit.txt"))
-    given = parser.parse_args()
-    notes = Notes(given.out)
+    arguments = parser.parse_args()
+    notes = Notes(arguments.out)
     notes.add("card", card())
     notes.add("cores", len(os.sched_getaffinity(0)))
     notes.add("python", platform.python_version())
     notes.add("packages", {name: version(name) for name in PACKAGES})
-    notes.add("commit", commit(given.commit_file))
+    notes.add("commit", commit(arguments.commit_file))
 
 
 if __name__ == "__main__":

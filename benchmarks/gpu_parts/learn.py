@@ -28,22 +28,22 @@ def named(params: str, region: bool, seed: int) -> str:
     return f"{load_params(params).train.preset}-{'with' if region else 'without'}-{seed}"
 
 
-def wanted(given: argparse.Namespace) -> dict[str, list[str]]:
+def commands_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
     """Command of each run by its name; runs of a parameter file train equally long."""
     commands: dict[str, list[str]] = {}
-    regions = (False,) if given.toy else (True, False)  # with RVLS2M is what `bytes` trains
-    for params in given.params:
-        runs = [(named(params, region, seed), region, seed) for seed in given.seeds for region in regions]
+    regions = (False,) if arguments.toy else (True, False)  # with RVLS2M is what `bytes` trains
+    for params in arguments.params:
+        runs = [(named(params, region, seed), region, seed) for seed in arguments.seeds for region in regions]
         group = ",".join(name for name, _, _ in runs)
         for name, region, seed in runs:
             commands[name] = [
                 *(sys.executable, "-m", "benchmarks.gpu_parts.one_run", "--params", params, "--group", group),
-                *("--data", str(given.data), "--out", str(given.work / name), "--seed", str(seed)),
-                *(f"--{'' if region else 'no-'}region", "--train-seconds", str(given.train_seconds)),
-                *("--workers", str(given.workers), "--checkpoints", str(given.checkpoints)),
-                *("--evaluate-batch", str(given.evaluate_batch), "--batch-size", str(given.batch_size)),
-                *("--epochs", str(given.epochs)),
-                *(("--toy",) if given.toy else ()),
+                *("--data", str(arguments.data), "--out", str(arguments.work / name), "--seed", str(seed)),
+                *(f"--{'' if region else 'no-'}region", "--train-seconds", str(arguments.train_seconds)),
+                *("--workers", str(arguments.workers), "--checkpoints", str(arguments.checkpoints)),
+                *("--evaluate-batch", str(arguments.evaluate_batch), "--batch-size", str(arguments.batch_size)),
+                *("--epochs", str(arguments.epochs)),
+                *(("--toy",) if arguments.toy else ()),
             ]
     return commands
 
@@ -67,16 +67,16 @@ def _accuracy(row: dict[str, Any]) -> dict[str, float]:
     return {"acc": row["acc"]} if "acc" in row else {}
 
 
-def found(name: str, code: int | None, work: Path) -> dict[str, Any]:
+def record_of(name: str, code: int | None, work: Path) -> dict[str, Any]:
     """A run's note, its figures if it was scored, and the end of its log if it was not."""
     note, metrics = work / name / "run.json", work / name / "metrics.json"
-    told: dict[str, Any] = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {"name": name}
-    told["exit_code"] = code
+    record: dict[str, Any] = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {"name": name}
+    record["exit_code"] = code
     if metrics.is_file():
-        told["figures"] = figures(json.loads(metrics.read_text(encoding="utf-8")))
+        record["figures"] = figures(json.loads(metrics.read_text(encoding="utf-8")))
     else:
-        told["log"] = (work / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-LAST:]
-    return told
+        record["log"] = (work / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-LAST:]
+    return record
 
 
 def keep_cases(names: list[str], work: Path, out: Path) -> None:
@@ -87,16 +87,16 @@ def keep_cases(names: list[str], work: Path, out: Path) -> None:
         pd.concat(frames).to_parquet(out, compression="zstd", index=False)
 
 
-def watch(children: dict[str, subprocess.Popen[bytes]], notes: Notes, given: argparse.Namespace) -> None:
+def watch(children: dict[str, subprocess.Popen[bytes]], notes: Notes, arguments: argparse.Namespace) -> None:
     """Note each run as it ends, until all have or the time is over; end those that are left."""
     begun, open_runs = time.monotonic(), dict(children)
-    while open_runs and time.monotonic() - begun < given.limit:
+    while open_runs and time.monotonic() - begun < arguments.limit:
         for name in [name for name, child in open_runs.items() if child.poll() is not None]:
-            notes.add(name, found(name, open_runs.pop(name).returncode, given.work))
+            notes.add(name, record_of(name, open_runs.pop(name).returncode, arguments.work))
         time.sleep(0.5)
     for name, child in open_runs.items():
         child.terminate()
-        notes.add(name, found(name, None, given.work))
+        notes.add(name, record_of(name, None, arguments.work))
 
 
 def main() -> None:
@@ -113,16 +113,16 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=0, help="0 = the parameter file's")
     parser.add_argument("--limit", type=float, default=200.0, help="seconds after which runs are ended")
     parser.add_argument("--work", type=Path, default=Path("work/gpu-runs"))
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    for stale in given.work.glob("*.speed.json"):
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    for stale in arguments.work.glob("*.speed.json"):
         stale.unlink()
-    notes = Notes(given.out)
-    commands = wanted(given)
+    notes = Notes(arguments.out)
+    commands = commands_of(arguments)
     notes.add("commands", {name: " ".join(command[1:]) for name, command in commands.items()})
-    children = {name: start(name, command, given.work) for name, command in commands.items()}
-    watch(children, notes, given)
-    keep_cases(list(commands), given.work, given.out.parent / "cases.parquet")
+    children = {name: start(name, command, arguments.work) for name, command in commands.items()}
+    watch(children, notes, arguments)
+    keep_cases(list(commands), arguments.work, arguments.out.parent / "cases.parquet")
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ class Notes:
     def measure(self, name: str, work: Callable[[], Any]) -> None:
         """Note what ``work`` gives; if it fails, note why, and let the others go on."""
         try:
-            found = work()
+            figure = work()
         except Exception:
-            found = {"error": traceback.format_exc()[-LAST:]}
+            figure = {"error": traceback.format_exc()[-LAST:]}
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.add(name, found)
-        print(name, found, flush=True)
+        self.add(name, figure)
+        print(name, figure, flush=True)
 
 
 def part_arguments(description: str | None) -> argparse.ArgumentParser:

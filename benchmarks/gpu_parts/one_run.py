@@ -78,24 +78,24 @@ class Folders:
         return Outputs(out / "cases.parquet", out / "metrics.json", out / "results.md", out / "per_dataset.csv")
 
 
-def settings(given: argparse.Namespace) -> Params:
+def settings(arguments: argparse.Namespace) -> Params:
     """The parameter file with what this run changes of it: seed, region, and what is a matter of the machine."""
-    params = load_params(given.params)
-    region = params.train.region.model_copy(update={"enabled": given.region})
-    changes: dict[str, Any] = {"region": region, "workers": given.workers, "threads": 1}
+    params = load_params(arguments.params)
+    region = params.train.region.model_copy(update={"enabled": arguments.region})
+    changes: dict[str, Any] = {"region": region, "workers": arguments.workers, "threads": 1}
     for name in ("checkpoints", "batch_size"):
-        if getattr(given, name):
-            changes[name] = getattr(given, name)
-    if given.epochs:
-        changes["epochs"] = given.epochs
+        if getattr(arguments, name):
+            changes[name] = getattr(arguments, name)
+    if arguments.epochs:
+        changes["epochs"] = arguments.epochs
     scored: dict[str, Any] = {"threads": 1}
-    if given.evaluate_batch:
-        scored["batch_size"] = given.evaluate_batch
-    if given.toy:
+    if arguments.evaluate_batch:
+        scored["batch_size"] = arguments.evaluate_batch
+    if arguments.toy:
         scored["max_new_tokens"] = 4
     return params.model_copy(
         update={
-            "base": params.base.model_copy(update={"seed": given.seed}),
+            "base": params.base.model_copy(update={"seed": arguments.seed}),
             "train": params.train.model_copy(update=changes),
             "evaluate": params.evaluate.model_copy(update=scored),
         }
@@ -157,39 +157,44 @@ def clocked(work: Callable[[], Any]) -> float:
     return time.monotonic() - begun
 
 
-def run(given: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Train, evaluate, note."""
-    params, folders = settings(given), Folders(given.data, given.out)
-    given.out.mkdir(parents=True, exist_ok=True)
-    if not given.epochs:
+    params, folders = settings(arguments), Folders(arguments.data, arguments.out)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if not arguments.epochs:
         own, samples = seconds_a_step(params, folders.train)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        step = agreed(given.out.parent, given.group.split(","), given.out.name, own)
-        epochs = epochs_for(given.train_seconds, step, params.train.batch_size, samples)
+        step = agreed(arguments.out.parent, arguments.group.split(","), arguments.out.name, own)
+        epochs = epochs_for(arguments.train_seconds, step, params.train.batch_size, samples)
         params = params.model_copy(update={"train": params.train.model_copy(update={"epochs": epochs})})
-    seed, told = params.base.seed, params.train
-    note: dict[str, Any] = {"name": given.out.name, "preset": told.preset, "region": told.region.enabled, "seed": seed}
-    note |= {
-        "epochs": told.epochs,
-        "batch_size": told.batch_size,
-        "samples_a_step": told.batch_size * told.accumulation,
+    seed, train_params = params.base.seed, params.train
+    note: dict[str, Any] = {
+        "name": arguments.out.name,
+        "preset": train_params.preset,
+        "region": train_params.region.enabled,
+        "seed": seed,
     }
-    write_json(given.out / "run.json", note)
-    note["train_seconds"] = clocked(lambda: train(seed, told, folders.train))
+    note |= {
+        "epochs": train_params.epochs,
+        "batch_size": train_params.batch_size,
+        "samples_a_step": train_params.batch_size * train_params.accumulation,
+    }
+    write_json(arguments.out / "run.json", note)
+    note["train_seconds"] = clocked(lambda: train(seed, train_params, folders.train))
     note |= json.loads(folders.train.report.read_text(encoding="utf-8"))
     note["sha256"] = digest_file(folders.train.model / "model.safetensors")
     if torch.cuda.is_available():
         note["peak"] = torch.cuda.max_memory_allocated()
-    write_json(given.out / "run.json", note)
-    if given.evaluate:
+    write_json(arguments.out / "run.json", note)
+    if arguments.evaluate:
         paths = folders.train
         note["evaluate_seconds"] = clocked(
             lambda: evaluate(
                 seed, params.evaluate, paths.model, paths.shards, paths.manifest, folders.scores, paths.work
             )
         )
-        write_json(given.out / "run.json", note)
+        write_json(arguments.out / "run.json", note)
 
 
 def main() -> None:

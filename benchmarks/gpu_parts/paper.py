@@ -41,15 +41,15 @@ PLAN = "from sim4seg.cli import app; app()"
 
 def start_plan(preset: str) -> subprocess.Popen[str]:
     """`sim4seg plan` for one GPU, at work beside what is measured."""
-    told = ["plan", "--preset", preset, "--gpus", "1", "--gpu-memory", "80", "--sharding", "none", "--json"]
-    return subprocess.Popen([sys.executable, "-c", PLAN, *told], stdout=subprocess.PIPE, text=True)
+    options = ["plan", "--preset", preset, "--gpus", "1", "--gpu-memory", "80", "--sharding", "none", "--json"]
+    return subprocess.Popen([sys.executable, "-c", PLAN, *options], stdout=subprocess.PIPE, text=True)
 
 
 def planned(child: subprocess.Popen[str]) -> dict[str, Any]:
     """What of the plan is compared: operations of a sample, bytes held, bytes of activations by samples."""
-    told, _ = child.communicate()  # the part's own limit ends it
-    budget = json.loads(told)[0]
-    cost, held = budget["cost"], budget["held"]
+    output, _ = child.communicate()  # the part's own limit ends it
+    budget = json.loads(output)[0]
+    cost, bytes_held = budget["cost"], budget["held"]
 
     def activations(mode: dict[str, Any], samples: int) -> int:
         if samples == 1:
@@ -62,10 +62,10 @@ def planned(child: subprocess.Popen[str]) -> dict[str, Any]:
         "trained": cost["trainable"],
         "operations": {"kept": once, "checkpointed": once + cost["recomputed"]},
         "sam_encoder": cost["sam_encoder"],
-        "held": sum(held.values()),
+        "held": sum(bytes_held.values()),
         "largest": {"kept": budget["largest_kept"], "checkpointed": budget["largest_checkpointed"]},
         "peak": {
-            f"{samples} {name(again)}": sum(held.values()) + activations(cost[name(again)], samples)
+            f"{samples} {name(again)}": sum(bytes_held.values()) + activations(cost[name(again)], samples)
             for samples, again in PASSES
         },
     }
@@ -173,19 +173,19 @@ def train_settings() -> Train:
 
 def main() -> None:
     """See the module's text."""
-    given = part_arguments(__doc__).parse_args()
-    notes, device = Notes(given.out), best_device()
+    arguments = part_arguments(__doc__).parse_args()
+    notes, device = Notes(arguments.out), best_device()
     params = train_settings()
-    if given.toy:
+    if arguments.toy:
         params = params.model_copy(update={"preset": "paper-small"})
     plan = start_plan(params.preset)
-    notes.measure("matrix product, operations a second", lambda: matrix_peak(device, 256 if given.toy else 8192))
+    notes.measure("matrix product, operations a second", lambda: matrix_peak(device, 256 if arguments.toy else 8192))
     built: list[Any] = []
     notes.add("build, seconds", seconds_of(device, lambda: built.append(build_there(params, device))))
     model, processor = built[0]
     notes.add("devices of the weights", sorted({str(weight.device) for weight in model.parameters()}))
-    steps(notes, model, params, given.toy)
-    answers(notes, model, processor, given.toy)
+    steps(notes, model, params, arguments.toy)
+    answers(notes, model, processor, arguments.toy)
     notes.measure("plan", lambda: planned(plan))
 
 

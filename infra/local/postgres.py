@@ -69,10 +69,10 @@ def binaries() -> Path:
     Raises:
         StackError: PostgreSQL's server is not installed.
     """
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
     on_path = shutil.which("initdb")
-    if found:
-        return found[-1].parent
+    if installed:
+        return installed[-1].parent
     if on_path:
         return Path(on_path).resolve().parent
     raise StackError(

@@ -35,8 +35,8 @@ def probe_mlflow(address: str, login: str) -> None:
 
 def probe_worker(url: str, login: str, pool: str) -> None:
     """Whether Prefect's API at ``url`` knows a live worker of ``pool``; raises ConnectionError if not."""
-    found = request(f"{url}/work_pools/{pool}/workers/filter", login=login, body={})
-    if not any(one["status"] == "ONLINE" for one in found):
+    workers = request(f"{url}/work_pools/{pool}/workers/filter", login=login, body={})
+    if not any(one["status"] == "ONLINE" for one in workers):
         raise ConnectionError(f"no worker of pool {pool} is online")
 
 

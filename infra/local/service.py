@@ -75,11 +75,11 @@ class Service:
             self._child.poll()  # takes note of its end, so that it does not stay as a zombie
         try:
             record = json.loads(self._record.read_text(encoding="utf-8"))
-            found = psutil.Process(record["pid"])
-            same = record["started"] == _started(record["pid"]) and found.status() != psutil.STATUS_ZOMBIE
+            process = psutil.Process(record["pid"])
+            same = record["started"] == _started(record["pid"]) and process.status() != psutil.STATUS_ZOMBIE
         except (OSError, ValueError, KeyError, psutil.Error):
             return None
-        return found if same else None
+        return process if same else None
 
     @property
     def state(self) -> str:

@@ -87,12 +87,12 @@ class Stack:
         """What is kept between commands in ``stack.json``; no secret, so an address with a password is not."""
         file = self.folder / "stack.json"
         options: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        given = (server or os.environ.get("SIM4SEG_STACK_POSTGRES") or OWN) if not options else server
-        if given and given != options.get("postgres", given):
+        database_server = (server or os.environ.get("SIM4SEG_STACK_POSTGRES") or OWN) if not options else server
+        if database_server and database_server != options.get("postgres", database_server):
             raise StackError("this stack keeps its data in another PostgreSQL", where=str(file), remedy="another --dir")
         names = (*object_store.PORTS, "postgres", "prefect", "mlflow")
         fresh = dict(zip(names, free_ports(len(names), ports), strict=True))
-        options = {"postgres": given, "ports": fresh, "workspace": None, "pool": pool, **options}
+        options = {"postgres": database_server, "ports": fresh, "workspace": None, "pool": pool, **options}
         if workspace:
             options |= {"workspace": str(workspace.resolve()), "pool": pool}
         write_json(file, options)
@@ -103,8 +103,8 @@ class Stack:
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-        kept = {name: os.environ[name] for name in ("TMPDIR", "TZ") if name in os.environ}
-        return {**SILENT, **kept, "PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+        inherited = {name: os.environ[name] for name in ("TMPDIR", "TZ") if name in os.environ}
+        return {**SILENT, **inherited, "PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
 
     def _build(self) -> None:
         base = self._base()

@@ -32,6 +32,7 @@ from sim4seg.training.train import starting_model, train
 from sim4seg.training.train_paths import TrainPaths
 from tests.settings import plain_train, settings
 from tests.training.conftest import data  # noqa: F401
+from tests.weights.short_training import batch_of_two, short_training
 from tests.weights.test_smol import digest, published_names
 
 
@@ -246,29 +247,11 @@ def test_made_again_it_is_the_same(source, made, tmp_path):
     assert b"Apache-2.0" in made.read_bytes()[:2000]
 
 
-def batch_of(processor):
-    visual = processor.image_inputs([np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)] * 2)
-    text = processor.text_inputs(["where?"] * 2, ["Here [SEG]. It is: benign", "There [SEG]. It is: malignant"])
-    masks = [np.zeros((64, 64), bool) for _ in range(2)]
-    masks[0][:20, :20] = masks[1][30:, 30:] = True
-    return {**visual, **text, "mask_labels": processor.mask_labels(masks)}
-
-
 def test_the_pretrained_networks_stay_and_the_rest_learns(params, data, tmp_path):  # noqa: F811
     model, processor = prepare(params, data / "out/tokenizer", 0)
     freeze(model, catalogue.PRESETS["mobile-small"].frozen)
-    batch = batch_of(processor)
-    before = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3, weight_decay=0.01)
-    losses = []
-    for _ in range(15):
-        output = model.train()(**batch)
-        optimizer.zero_grad()
-        output.loss.backward()
-        optimizer.step()
-        losses.append(float(output.loss.detach()))
+    losses, moved = short_training(model, batch_of_two(processor), rate=3e-3, weight_decay=0.01)
     assert losses[-1] < 0.8 * losses[0], losses
-    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert not [name for name in moved if "vision_tower" in name or "image_encoder" in name], "statistics included"
     for part in ("language_model", "multi_modal_projector", "projection", "mask_decoder", "mask_downscaling"):
         assert any(part in name for name in moved), part

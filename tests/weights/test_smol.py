@@ -23,6 +23,7 @@ from sim4seg.model.weights.published import Published
 from sim4seg.model.weights.smol import make_smol
 from sim4seg.training.lora import add_lora, fold_adapters_in, trained_count
 from tests.settings import plain_loss, plain_train, settings
+from tests.weights.short_training import batch_of_two, short_training
 
 pytestmark = pytest.mark.slow
 
@@ -175,25 +176,12 @@ def test_a_fresh_process_loads_what_was_saved(params, made, tmp_path):
 def test_only_adapters_the_seg_row_and_fresh_parts_learn(params, made):
     model, processor = prepare(params, made, 0)
     add_lora(model, catalogue.PRESETS["smol-small"].trained, seg_row_only=True)
-    visual = processor.image_inputs([np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)] * 2)
-    text = processor.text_inputs(["where?"] * 2, ["Here [SEG]. It is: benign", "There [SEG]. It is: malignant"])
-    masks = [np.zeros((64, 64), bool) for _ in range(2)]
-    masks[0][:20, :20] = masks[1][30:, 30:] = True
-    batch = {**visual, **text, "mask_labels": processor.mask_labels(masks)}
-    before = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2, weight_decay=0)
-    losses = []
-    for _ in range(15):
-        output = model.train()(**batch)
-        optimizer.zero_grad()
-        output.loss.backward()
-        optimizer.step()
-        losses.append(float(output.loss.detach()))
-    assert losses[-1] < 0.9 * losses[0], losses
-    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     words = "lvlm.model.language_model.embed_tokens.weight"
+    published = model.state_dict()[words].detach().clone()
+    losses, moved = short_training(model, batch_of_two(processor), rate=1e-2, weight_decay=0)
+    assert losses[-1] < 0.9 * losses[0], losses
     row = model.config.seg_token_id
-    changed = (model.state_dict()[words] != before[words]).any(1).nonzero().flatten().tolist()
+    changed = (model.state_dict()[words] != published).any(1).nonzero().flatten().tolist()
     assert changed == [row], "the published rows are as they were, to the last bit"
     assert not [name for name in moved if "vision_tower" in name], "statistics of the norms included"
     for part in ("lora_B", "multi_modal_projector", "projection", "image_encoder", "mask_decoder"):
