@@ -59,8 +59,8 @@ def answer_batch(
     *,
     paths: int = 1,
     perturbations: int = 1,
-    temperature: float = 0.7,
-    max_new_tokens: int = 256,
+    temperature: float,
+    max_new_tokens: int,
     seeds: list[int],
     sam_embeddings: Tensor | None = None,
 ) -> list[list[Candidate]]:
@@ -69,8 +69,9 @@ def answer_batch(
     Args:
         images: (H, W) or (H, W, 3) uint8, any sizes.
         questions: one for each image.
-        paths: m; path 0 is greedy, the others are sampled at ``temperature``.
+        paths: m; path 0 is greedy, the others are sampled.
         perturbations: n; perturbation 0 leaves the region mask alone.
+        temperature: of the sampled paths; the greedy one does not depend on it.
         max_new_tokens: a text that has not ended by then is cut there.
         seeds: one for each image; decides its samples, whatever else is in the batch and whatever m and n are.
         sam_embeddings: (B, C, s, s) of SAM's image encoder, where they are known already.

@@ -78,8 +78,9 @@ def test_losses_and_answers_are_those_of_the_encoder_to_rounding(paths, frozen):
         {n: float(v) for n, v in first.parts.items()}, rel=2e-3, abs=2e-4
     )
     images, ask = [s["image"] for s in samples[:2]], [s["question"] for s in samples[:2]]
+    told = {"temperature": 0.7, "max_new_tokens": 4, "seeds": [0, 0]}
     answers = [
-        tts.answer_batch(model, processor, images, ask, seeds=[0, 0], max_new_tokens=4, sam_embeddings=known)
+        tts.answer_batch(model, processor, images, ask, **told, sam_embeddings=known)
         for known in (None, store.read(images))
     ]
     for (one,), (other,) in zip(*answers, strict=True):
