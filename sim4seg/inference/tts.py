@@ -37,7 +37,8 @@ class Candidate:
         similarity: (g, g) float32 in [0, 1], region matrix after perturbation (clipped).
         log_probability: mean log-probability of the generated tokens.
         predicted_iou: SAM's own estimate.
-        path, perturbation: which of the m x n; (0, 0) is greedy and unperturbed.
+        path: which of the m texts; 0 is greedy.
+        perturbation: which of the n region masks of that text; 0 is unperturbed.
     """
 
     text: str
@@ -194,6 +195,7 @@ def region_noise(seeds: list[int], paths: int, variants: int) -> Perturbation | 
     def perturbed(regions: Tensor) -> Tensor:
         rows = []
         for index, region in enumerate(regions):
+            # One generator a path, drawn from in turn: a larger n leaves the variants before as they are.
             generator = decoding.region_generator(seeds[index // paths], index % paths)
             rows.append(region)
             rows += [rvls2m.perturb(region, NOISE, generator) for _ in range(variants - 1)]
@@ -215,6 +217,7 @@ def choose(candidates: list[Candidate]) -> int:
     """
     if len(candidates) == 1:
         return 0
+    # exp gives the log-probability the range of an IoU, (0, 1]. `is`, since == of arrays is an array.
     scores = [
         float(np.mean([mask_iou(one.mask, other.mask) for other in candidates if other is not one]))
         + float(np.exp(one.log_probability))

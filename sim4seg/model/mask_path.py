@@ -85,6 +85,7 @@ def predict_masks(
     scores = rvls2m.region_matrices(similarity, placed.grids, placed.affine, region["grid"])
     regions = rvls2m.normalise(scores)
     if perturbation is not None:
+        # After normalising, since the noise is measured in [0, 1]; not clamped, which would make the highest cells tie.
         regions = perturbation(regions)
     variants = len(regions) // len(seg)
     rule = region_rule(region)
@@ -92,6 +93,7 @@ def predict_masks(
     prompt = None
     if rule is not None:
         prompt = rvls2m.to_mask_prompt(rule(regions), _each(placed.extent, variants), segmenter.prompt_size)
+    # The embeddings stay one an image: `decode` repeats them, after what it does once an image.
     logits, predicted_iou = segmenter.decode(embeddings, _each(seg, variants), prompt)
     return MaskPrediction(logits, predicted_iou, scores, regions)
 
