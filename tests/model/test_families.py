@@ -189,7 +189,7 @@ def test_a_tokenizer_that_splits_seg_is_refused(tokenizer, tmp_path):
 
 def test_the_auxiliary_losses_ask_for_what_they_need(tokenizer):
     model, processor = build("qwen2.5-vl-small", tokenizer, settings(Region), plain_loss(align=1.0), seed=0)
-    for sizes, message in (([(60, 60)] * 2, "cannot be had"), ([(60, 60), (30, 90)], "same token grid")):
+    for sizes, message in (([(60, 60)] * 2, "needs image features"), ([(60, 60), (30, 90)], "same token grid")):
         visual = processor.image_inputs([np.zeros(s, np.uint8) for s in sizes])
         text = processor.text_inputs([QUESTION] * 2, [ANSWER] * 2, visual["vision_grid"])
         masks = processor.mask_labels([np.zeros(s, bool) for s in sizes])
