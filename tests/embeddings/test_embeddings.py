@@ -98,7 +98,7 @@ def test_training_reads_them_and_keeps_the_encoder(paths, frozen, tmp_path):
 
 
 def test_a_trained_or_other_encoder_is_refused(paths, frozen, tmp_path):
-    with pytest.raises(ModelError, match="image encoder is trained here"):
+    with pytest.raises(ModelError, match="image encoder is trained with these settings"):
         train(3, plain_train(), training_paths(paths, tmp_path))
     with pytest.raises(ModelError, match="of another image encoder"):
         train(4, plain_train(lora=True), training_paths(paths, tmp_path))
