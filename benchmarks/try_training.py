@@ -36,6 +36,7 @@ from sim4seg.training.train import train  # noqa: E402
 from sim4seg.training.train_paths import TrainPaths  # noqa: E402
 
 BATCH = 32
+TEMPERATURE, MAX_NEW_TOKENS = 0.7, 256
 
 
 def changed(params: Params, changes: list[str]) -> Params:
@@ -73,7 +74,10 @@ def score(folder: Path) -> pd.DataFrame:
     for start in range(0, len(test), BATCH):
         rows = [{str(k): v for k, v in row.items()} for row in test[start : start + BATCH]]
         images = [reader.image(row["shard"], row["row"]) for row in rows]
-        answers = tts.answer_batch(model, processor, images, [r["question"] for r in rows], seeds=[0] * len(rows))
+        questions, seeds = [r["question"] for r in rows], [0] * len(rows)
+        answers = tts.answer_batch(
+            model, processor, images, questions, temperature=TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS, seeds=seeds
+        )
         right = forced(model, processor, images, rows)
         for row, (answer,), fed in zip(rows, answers, right, strict=True):
             match = overlap(answer.mask, reader.mask(row["shard"], row["row"]))

@@ -32,6 +32,7 @@ from sim4seg.model.presets import build  # noqa: E402
 from sim4seg.model.tokenizer import load_tokenizer, train_tokenizer  # noqa: E402
 
 QUESTION = "Where is the lesion in this image, and what is the diagnosis?"
+TEMPERATURE = 0.7
 
 
 def random_model(preset: str) -> tuple[Any, Any]:
@@ -76,6 +77,7 @@ def main() -> None:
             [QUESTION] * arguments.batch,
             paths=m,
             perturbations=n,
+            temperature=TEMPERATURE,
             max_new_tokens=arguments.length,
             seeds=list(range(arguments.batch)),
         )

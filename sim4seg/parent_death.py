@@ -1,4 +1,4 @@
-"""End with the parent process, so that a killed flow or DVC leaves no stage behind that works on for nobody."""
+"""End with the parent process, so that a killed flow or DVC leaves no stage running with no one waiting for it."""
 
 from __future__ import annotations
 

@@ -36,6 +36,7 @@ from sim4seg.training.lora import fold_adapters_in  # noqa: E402
 SETTINGS = Path("infra/train/params/1gpu.yaml")
 PASSES = ((1, True), (2, True), (8, True), (2, False), (8, False), (32, True))
 """Samples of a pass, and whether activations are checkpointed."""
+TEMPERATURE = 0.7
 PLAN = "from sim4seg.cli import app; app()"
 
 
@@ -120,7 +121,8 @@ def scaling(model: Any, processor: Any, count: int, tokens: int, repeats: int) -
     def answer(paths: int) -> Callable[[], Any]:
         return lambda: answer_batch(
             model, processor, images, [QUESTION] * count,
-            paths=paths, perturbations=paths, max_new_tokens=tokens, seeds=list(range(count)),
+            paths=paths, perturbations=paths, temperature=TEMPERATURE,
+            max_new_tokens=tokens, seeds=list(range(count)),
         )  # fmt: skip
 
     answer(2)()

@@ -50,9 +50,9 @@ def reproduce(
         sim4seg reproduce models:/sim4seg@champion --verify --images images.csv
     """
     if (source or images is not None) and not verify:
-        raise Sim4SegError("--source and --images go with --verify", remedy="add --verify")
+        raise Sim4SegError("--source and --images work only together with --verify", remedy="add --verify")
     if (rebuild or keep) and verify:
-        raise Sim4SegError("--rebuild and --keep do not go with --verify", remedy="leave out the one or the other")
+        raise Sim4SegError("--rebuild and --keep exclude --verify", remedy="leave out the one or the other")
     from sim4seg.lineage.evidence import read_evidence
 
     evidence = read_evidence(version, Path.cwd())

@@ -138,5 +138,7 @@ class Train(Section):
     @model_validator(mode="after")
     def _attention_is_seen(self) -> Train:
         if self.loss.attend and self.attention in ("sdpa", "flash"):
-            raise ValueError(f"loss.attend needs attention: eager (or auto); {self.attention} keeps it to itself")
+            raise ValueError(
+                f"loss.attend needs attention: eager (or auto); {self.attention} does not return attention weights"
+            )
         return self

@@ -60,8 +60,10 @@ def load_pixels(image: Image.Image, name: str) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Any mode to L or RGB. Deep grey is stretched over its own range: scanners leave most of the range unused."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        # float64 holds 32-bit whole numbers exactly, and their differences do not overflow.
         values = np.asarray(image, dtype=np.float64)
         low, high = float(values.min()), float(values.max())
+        # An image of one value has no range to stretch: it becomes black.
         scale = 255 / (high - low) if high > low else 0.0
         return Image.fromarray(np.rint((values - low) * scale).astype(np.uint8))
     if image.mode in {"L", "RGB"}:
@@ -94,6 +96,7 @@ def decode_image(path: Path, *, max_pixels: int, max_side: int) -> NDArray[np.ui
         picture = Image.fromarray(decode_dicom(path, max_pixels))
     else:
         with open_bounded(path, max_pixels) as image:
+            # Turned first: a picture that is made from an array has lost its EXIF.
             picture = _eight_bits(ImageOps.exif_transpose(load_pixels(image, path.name)))
     if max(picture.size) > max_side:
         scale = max_side / max(picture.size)
@@ -115,5 +118,6 @@ def encode_png(pixels: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
     """PNG bytes without any metadata; a bool mask becomes grey 0 and 255."""
     values = pixels.astype(np.uint8) * 255 if pixels.dtype == np.bool_ else pixels
     buffer = io.BytesIO()
+    # Fixed, because ids of samples are digests of these bytes: another level would change them.
     Image.fromarray(values).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()

@@ -18,6 +18,7 @@ Mask = NDArray[np.bool_]
 _NOISE = 32
 """In a grey mask whose brightest value is below this there is nothing but compression noise."""
 _ASPECT_TOLERANCE = 0.01
+"""Relative. Exports round their sides to whole pixels, which changes the aspect a little."""
 _MAX_POLYGON_POINTS = 200_000
 
 
@@ -89,6 +90,7 @@ def _from_polygons(spec: MaskPolygons, size: tuple[int, int]) -> Mask:
     declared = spec.size or size
     scale = size if spec.unit == "fraction" else (size[0] / declared[0], size[1] / declared[1])
     for points in spec.polygons:
+        # Half a pixel less: for skimage the centre of the first pixel is at 0, here its corner is.
         corners = np.asarray(points, dtype=np.float64).reshape(-1, 2) * np.asarray(scale) - 0.5
         if len(corners) >= 3:
             rows, columns = fill_polygon(corners[:, 1], corners[:, 0], mask.shape)
@@ -134,8 +136,10 @@ def decode_mask(
         mask = _from_polygons(spec, stored)
     else:
         mask = _from_crops(spec, stored, max_pixels)
+    # Annotations lie on the image as stored; where it was turned upright they must be turned with it.
     mask = _upright(mask, orientation) if orientation != 1 else mask
     if mask.shape != shape:
+        # The image was reduced: a pixel is lesion where half of the area that it stands for was (128 of 255).
         share = Image.fromarray(mask).convert("L").resize((shape[1], shape[0]), Image.Resampling.BOX)
         mask = np.asarray(share) >= 128
     if not mask.any() and spec != MaskFiles(()):

@@ -37,7 +37,7 @@ def check_encoder(model: Sim4SegForConditionalGeneration, key: str, folder: str)
     """
     if any(weight.requires_grad for weight in model.segmenter.image_encoder.parameters()):
         raise ModelError(
-            "SAM's image encoder is trained here, so that embeddings computed once would not stay true",
+            "SAM's image encoder is trained with these settings, so embeddings stored before would go out of date",
             where=folder,
             remedy="set embed.enabled: false, or choose a preset (or train.lora) that freezes the encoder",
         )

@@ -69,5 +69,6 @@ def generalised_iou(ious: Sequence[float]) -> float:
 
 def cumulative_iou(intersections: Iterable[int], unions: Iterable[int]) -> float:
     """cIoU: total intersection over total union, so that large lesions count more; 1 if nothing was there or found."""
+    # Python's whole numbers: exact, never too large, and the same in whatever order the cases come.
     union = sum(int(value) for value in unions)
     return sum(int(value) for value in intersections) / union if union else 1.0

@@ -90,9 +90,12 @@ def pick_tokens(logits: Tensor, draws: Tensor, temperatures: Tensor) -> Tensor:
     tokens = logits.argmax(-1)
     sampled = temperatures > 0
     if bool(sampled.any()):
+        # Double, since in a float32 sum that is near 1 the share of a rare token (below 6e-8) would be lost.
         scaled = logits[sampled].double() / temperatures[sampled, None]
         below = scaled.softmax(-1).cumsum(-1)
+        # A share of the last sum, which rounding leaves near 1 only: no draw may lie beyond the last token.
         targets = draws[sampled, None] * below[:, -1:]
+        # right=True: the first sum above the target, so that a draw of 0 skips tokens of probability 0.
         tokens[sampled] = torch.searchsorted(below, targets, right=True)[:, 0]
     return tokens
 
@@ -118,6 +121,7 @@ def write_paths(
     positions = _prompt_positions(lvlm, inputs)
     read = lvlm.model(**inputs, position_ids=positions, use_cache=True)
     states = read.last_hidden_state
+    # Prompts are padded on the left, so that the last place is the last token of each.
     rows = _Rows(
         state=states[:, -1].repeat_interleave(paths, 0),
         mask=inputs["attention_mask"].repeat_interleave(paths, 0),
@@ -126,6 +130,7 @@ def write_paths(
     )
     rows.cache.batch_repeat_interleave(paths)
     make_room(rows.cache, draws.shape[1])
+    # Rows go image by image: states are repeated one by one above, the paths' temperatures as a whole.
     written, seg_states = _continue(
         lvlm, rows, vocabulary, draws.to(device), temperatures.double().to(device).repeat(len(states))
     )
@@ -193,6 +198,7 @@ def _continue(
         allowed = logits.index_fill(-1, never, -torch.inf)
         tokens = pick_tokens(allowed, draws[active, step], temperatures[active])
         ids[active, step] = tokens
+        # Of what the model said: neither the temperature nor the ban on the placeholder is in it.
         log_probabilities[active, step] = logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
         ended = tokens == vocabulary.end
         # The state before [SEG]; at the end of a text without it, the state before where it would be appended.

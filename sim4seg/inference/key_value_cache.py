@@ -15,7 +15,8 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     over the empty room as well and cannot drop rows.
 
     Attributes:
-        keys, values: (R, heads, tokens so far, D), views of the buffers.
+        keys: (R, heads, tokens so far, D), a view of its buffer.
+        values: the same of the values.
     """
 
     def __init__(self, filled: DynamicLayer, room: int) -> None:
@@ -26,9 +27,11 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
             room: tokens that will be read after it; more still fit, at the price of a copy each time it is used up.
         """
         super().__init__()
+        # Sets dtype and device, and empties both: they are put in place after it.
         self.lazy_initialization(filled.keys, filled.values)
         self.keys, self.values = filled.keys, filled.values
         self.room = max(1, room)
+        # Room for all in the first buffers: rows that leave make new ones, of no more than this length.
         self.expected = filled.keys.shape[-2] + self.room
         self.buffers: tuple[Tensor, Tensor] | None = None
 
@@ -47,7 +50,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep some rows only; the next token makes smaller buffers."""
         super().batch_select_indices(indices)
-        self.buffers = None
+        self.buffers = None  # the selected keys are a copy, the buffers still hold all rows
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat each row; the next token makes larger buffers."""
@@ -66,6 +69,7 @@ def make_room(cache: Any, room: int) -> None:
 
 
 def _with_room(filled: Tensor, length: int) -> Tensor:
+    # What lies beyond the filled part is never read: the views end before it.
     buffer = filled.new_empty((*filled.shape[:-2], length, filled.shape[-1]))
     buffer[..., : filled.shape[-2], :] = filled
     return buffer

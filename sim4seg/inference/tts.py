@@ -38,7 +38,8 @@ class Candidate:
         similarity: (g, g) float32 in [0, 1], region matrix after perturbation (clipped).
         log_probability: mean log-probability of the generated tokens.
         predicted_iou: SAM's own estimate.
-        path, perturbation: which of the m x n; (0, 0) is greedy and unperturbed.
+        path: which of the m texts; 0 is greedy.
+        perturbation: which of the n region masks of that text; 0 is unperturbed.
     """
 
     text: str
@@ -60,8 +61,8 @@ def answer_batch(
     *,
     paths: int = 1,
     perturbations: int = 1,
-    temperature: float = 0.7,
-    max_new_tokens: int = 256,
+    temperature: float,
+    max_new_tokens: int,
     seeds: list[int],
     sam_embeddings: Tensor | None = None,
 ) -> list[list[Candidate]]:
@@ -70,8 +71,9 @@ def answer_batch(
     Args:
         images: (H, W) or (H, W, 3) uint8, any sizes.
         questions: one for each image.
-        paths: m; path 0 is greedy, the others are sampled at ``temperature``.
+        paths: m; path 0 is greedy, the others are sampled.
         perturbations: n; perturbation 0 leaves the region mask alone.
+        temperature: of the sampled paths; the greedy one does not depend on it.
         max_new_tokens: a text that has not ended by then is cut there.
         seeds: one for each image; decides its samples, whatever else is in the batch and whatever m and n are.
         sam_embeddings: (B, C, s, s) of SAM's image encoder, where they are known already.
@@ -194,6 +196,7 @@ def region_noise(seeds: list[int], paths: int, variants: int) -> Perturbation | 
     def perturbed(regions: Tensor) -> Tensor:
         rows = []
         for index, region in enumerate(regions):
+            # One generator a path, drawn from in turn: a larger n leaves the variants before as they are.
             generator = decoding.region_generator(seeds[index // paths], index % paths)
             rows.append(region)
             rows += [rvls2m.perturb(region, NOISE, generator) for _ in range(variants - 1)]
@@ -215,6 +218,7 @@ def choose(candidates: list[Candidate]) -> int:
     """
     if len(candidates) == 1:
         return 0
+    # exp gives the log-probability the range of an IoU, (0, 1]. `is`, since == of arrays is an array.
     scores = [
         float(np.mean([mask_iou(one.mask, other.mask) for other in candidates if other is not one]))
         + float(np.exp(one.log_probability))

@@ -89,7 +89,7 @@ def _check_lock(text: str) -> None:
         raise ValueError(str(error)) from error
     # A text that breaks off can be YAML still; DVC's own ends with a line.
     if not isinstance(content, dict) or "schema" not in content or not text.endswith("\n"):
-        raise ValueError("no whole lock of DVC's")
+        raise ValueError("not a complete dvc.lock")
 
 
 def _keep(folder: Path) -> None:

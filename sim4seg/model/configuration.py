@@ -24,13 +24,21 @@ SAM_DEFAULTS: dict[str, Any] = {
 }
 """SAM ViT-H, as ``segment_anything.build_sam`` builds it."""
 
-REGION_DEFAULTS: dict[str, Any] = {
+PAPER_REGION: dict[str, Any] = {
     "enabled": True, "grid": 16, "rule": "top_n", "top_n": 36, "mass": 0.8
 }  # fmt: skip
-LOSS_DEFAULTS: dict[str, float] = {
+"""The paper's RVLS2M (arXiv 2511.06665): 36 of 16 x 16 cells. Of a saved model whose config does not say otherwise.
+
+``mass`` is of a rule that is not the paper's."""
+
+PAPER_LOSS: dict[str, float] = {
     "text": 1.0, "bce": 2.0, "dice": 0.5, "region": 0.0, "iou": 0.0, "align": 0.0, "attend": 0.0, "conclusion": 1.0,
     "align_reasoning": 0.3, "align_conclusion": 2.0
 }  # fmt: skip
+"""The paper's loss (arXiv 2511.06665): text 1, bce 2, dice 0.5, and each of ours so that it changes nothing.
+
+The last two are not the paper's; they are shares of ``align`` and have no effect while that is 0.
+"""
 
 
 class Sim4SegConfig(PretrainedConfig):  # type: ignore[misc]
@@ -60,8 +68,8 @@ class Sim4SegConfig(PretrainedConfig):  # type: ignore[misc]
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.sam = {**SAM_DEFAULTS, **(self.sam or {})}
-        self.region = {**REGION_DEFAULTS, **(self.region or {})}
-        self.loss = {**LOSS_DEFAULTS, **(self.loss or {})}
+        self.region = {**PAPER_REGION, **(self.region or {})}
+        self.loss = {**PAPER_LOSS, **(self.loss or {})}
         super().__post_init__(**kwargs)
 
 

@@ -40,7 +40,10 @@ class Frames:
         image_token: the tokenizer's placeholder for one image token.
         template: the prompt, with ``{image}`` and ``{question}``.
         answer_start: what stands between prompt and answer.
-        vision_mean, vision_std, sam_mean, sam_std: per channel, of values in [0, 1].
+        vision_mean: of each channel, of values in [0, 1]; what the LVLM's input is normalised by.
+        vision_std: the same.
+        sam_mean: of each channel, of values in [0, 1]; what SAM's input is normalised by.
+        sam_std: the same.
     """
 
     sam_size: int
@@ -150,7 +153,9 @@ def resize(
 
     Resized as bytes, for which PyTorch has a kernel four times as quick as for floats.
     """
+    # align_corners=False maps edges to edges, as `affine` and `extent` do; True would map centres of the outer pixels.
     resized = F.interpolate(pixels, size=size, mode=mode, align_corners=False, antialias=True)[0]
+    # Against the three means a grey image becomes three channels.
     return (resized.float() / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
 
 
@@ -161,5 +166,7 @@ def letterbox(pixels: Tensor, side: int, mean: tuple[float, ...], std: tuple[flo
         (3, side, side) pixels and (2,) height and width share that the image fills.
     """
     height, width = fit(pixels.shape[-2], pixels.shape[-1], side)
+    # Padded when it is normalised, as SAM does it: the padding has the mean colour and is not black.
     square = F.pad(resize(pixels, (height, width), mean, std), (0, side - width, 0, side - height))
+    # Of the rounded size: where the pixels lie, and not what the aspect would give.
     return square, torch.tensor([height / side, width / side])

@@ -63,6 +63,7 @@ def predict_masks(
     scores = rvls2m.region_matrices(similarity, placed.grids, placed.affine, region["grid"])
     matrices = RegionMatrices.of(scores)
     if perturbation is not None:
+        # After normalising, since the noise is measured in [0, 1]; not clamped, which would make the highest cells tie.
         matrices = matrices.perturbed(perturbation)
     variants = len(matrices.normal) // len(seg)
     rule = region_rule(region)
@@ -70,6 +71,7 @@ def predict_masks(
     prompt = None
     if rule is not None:
         prompt = rvls2m.to_mask_prompt(rule(matrices), _each(placed.extent, variants), segmenter.prompt_size)
+    # The embeddings stay one an image: `decode` repeats them, after what it does once an image.
     logits, predicted_iou = segmenter.decode(embeddings, _each(seg, variants), prompt)
     return MaskPrediction(logits, predicted_iou, scores, matrices.normal)
 

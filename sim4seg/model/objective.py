@@ -209,11 +209,12 @@ def align_part(model: LearningModel, features: Tensor | None, coverage: Tensor, 
     """:func:`sim4seg.model.alignment.alignment_loss` with the words of the batch's answers.
 
     Raises:
-        ModelError: the LVLM's family does not give its image features away.
+        ModelError: the LVLM's family does not return its image features.
     """
     if features is None:
         raise ModelError(
-            f"the loss `align` cannot be had from an LVLM of type {model.config.lvlm_config.model_type!r}",
+            f"the loss `align` needs image features, which an LVLM of type {model.config.lvlm_config.model_type!r} "
+            "does not return",
             where="train.loss.align",
             remedy="set it to 0",
         )

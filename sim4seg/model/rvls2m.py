@@ -49,7 +49,8 @@ def to_region_matrix(scores: Tensor, affine: Tensor, grid: int) -> Tensor:
         part that it saw.
     """
     height, width = scores.shape[-2:]
-    points = -(-2 * max(height, width) // grid)  # rounded up
+    # Rounded up: two points or more to a token where the image fills the LVLM's input, so that none is stepped over.
+    points = -(-2 * max(height, width) // grid)
     affine = affine.float()
     across = _axis_weights(affine[:, 0:1], affine[:, 1:2], width, grid, points)
     down = _axis_weights(affine[:, 2:3], affine[:, 3:4], height, grid, points)
@@ -63,7 +64,8 @@ def _axis_weights(scale: Tensor, offset: Tensor, tokens: int, grid: int, points:
     """What each token gives to each cell's mean along one axis: linear between centres, constant beyond the outermost.
 
     Args:
-        scale, offset: (B, 1) float32, of the affine map along this axis.
+        scale: (B, 1) float32, of the affine map along this axis.
+        offset: (B, 1) float32, of the same.
         tokens: T.
         grid: G cells.
         points: of which a cell's mean is taken.
@@ -71,6 +73,7 @@ def _axis_weights(scale: Tensor, offset: Tensor, tokens: int, grid: int, points:
     Returns:
         (B, G, T) float32, rows sum to 1.
     """
+    # Half a token less, since the centre of token k is at (k + 0.5) / tokens: its place is k then.
     place = ((scale * _cell_points(grid, points, scale) + offset) * tokens - 0.5).clamp(0, tokens - 1)
     distance = (place[:, :, None] - torch.arange(tokens, device=scale.device)).abs()
     return (1 - distance).clamp(min=0).view(-1, grid, points, tokens).mean(2)
@@ -116,6 +119,7 @@ def select_top(regions: Tensor, top_n: int) -> Tensor:
         (B, g, g), 0 or 1, same dtype.
     """
     flat = regions.flatten(1)
+    # Not topk, which leaves open which of equal cells it takes, and may take others on another device.
     order = torch.argsort(flat, dim=1, descending=True, stable=True)[:, :top_n]
     return torch.zeros_like(flat).scatter_(1, order, 1.0).view_as(regions)
 
@@ -153,6 +157,7 @@ def to_mask_prompt(regions: Tensor, extent: Tensor, size: int) -> Tensor:
     rows = centres / extent[:, 0:1].float() * grid
     columns = centres / extent[:, 1:2].float() * grid
     inside = (rows < grid)[:, :, None] & (columns < grid)[:, None, :]
+    # In the padding the clamp gives just any cell, to have one to read; `inside` makes it 0.
     row, column = rows.long().clamp(max=grid - 1), columns.long().clamp(max=grid - 1)
     batch = torch.arange(len(regions), device=regions.device)[:, None, None]
     return (regions[batch, row[:, :, None], column[:, None, :]] * inside)[:, None]
@@ -181,5 +186,6 @@ def perturb(regions: Tensor, strength: float, generator: torch.Generator) -> Ten
         strength: scale of the noise; 0 returns the input.
         generator: CPU random generator.
     """
+    # Drawn on the CPU, so that all devices get the same; clamped, since rand may be 0, where the noise is infinite.
     uniform = torch.rand(regions.shape, generator=generator).clamp(1e-6, 1 - 1e-6)
     return regions + strength * -torch.log(-torch.log(uniform)).to(regions)

@@ -29,6 +29,7 @@ class ConvStem(nn.Sequential):
         before, width, stride = 3, 32, 4
         while patch_size > 1:
             # A first stride of 4 leaves a quarter of the pixels to the costly steps between convolutions.
+            # Kernel 2s - 1 and padding s - 1 leave exactly S / s places where s divides S: the grid of one big patch.
             layers += [
                 nn.Conv2d(before, min(dim, width), 2 * stride - 1, stride=stride, padding=stride - 1),
                 nn.GroupNorm(8, min(dim, width)),
@@ -82,6 +83,7 @@ class Segmenter(nn.Module):
         grid = sam["image_size"] // sam["patch_size"]
         dim = sam["prompt_dim"]
         self.image_size: int = sam["image_size"]
+        # SAM's mask prompt and its mask logits have four pixels along a side for each image embedding.
         self.prompt_size = 4 * grid
         sizes = sam.get("pretrained_pair")
         self.image_encoder: Any = MobileEncoder(sizes, dim) if sizes else _vit(sam)
@@ -127,6 +129,7 @@ class Segmenter(nn.Module):
         """
         matrix = self.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.float()
         side = self.prompt_size // 4
+        # Of the centres of cells, and x before y below: the order of the matrix's two rows.
         centres = (torch.arange(side, device=matrix.device, dtype=torch.float32) + 0.5) / side
         down, across = torch.meshgrid(centres, centres, indexing="ij")
         with without_autocast(matrix.device):  # bfloat16 would leave two digits of a place
@@ -167,6 +170,8 @@ class Segmenter(nn.Module):
         upscaled = decoder.output_upscaling(features.transpose(1, 2).reshape(batch, channels, height, width))
         if fine is not None:
             upscaled = upscaled + fine
+        # State 0 is the IoU token's, state 1 that of the first mask token: SAM's answer where one mask is asked for.
+        # The three tokens for several masks are read all the same, since the others attend to them.
         weights = decoder.output_hypernetworks_mlps[0](states[:, 1])
         logits = torch.einsum("bc,bchw->bhw", weights, upscaled)
         return logits, decoder.iou_prediction_head(states[:, 0])[:, 0]

@@ -136,7 +136,9 @@ def fetch_exported(uri: str, workspace: Path) -> tuple[Path, str]:
     data = read_small(Place(bucket, place.prefix + folder), MANIFEST) if FOLDER.fullmatch(folder) else None
     if data is None or sha256(data).hexdigest() != known.get("manifest_sha256"):
         raise RegistryError(
-            "the pointer does not fit what it points at", where=f"{place}{POINTER}", remedy="export the champion again"
+            "the list of files that this pointer names is missing, or is not the one whose SHA-256 it gives",
+            where=f"{place}{POINTER}",
+            remedy="export the champion again",
         )
     manifest = _object(data, f"{place}{folder}{MANIFEST}")
     digests = {str(name): str(digest) for name, digest in dict(manifest["files"]).items()}
@@ -145,5 +147,6 @@ def fetch_exported(uri: str, workspace: Path) -> tuple[Path, str]:
     if not model.is_dir() or digest_directory(model) != expected:
         download(Place(bucket, place.prefix + folder), digests, folder_here)
     if digest_directory(model) != expected:
-        raise RegistryError("the files do not make the model", where=str(place), remedy="export the champion again")
+        what = "the downloaded model is not the one that was exported: its SHA-256 differs"
+        raise RegistryError(what, where=str(place), remedy="export the champion again")
     return model, f"{manifest['name']}/{manifest['version']}"

@@ -59,7 +59,8 @@ def read_small(place: Place, name: str) -> bytes | None:
             raise
         data = bytes(body.read(SMALL + 1))
     if len(data) > SMALL:
-        raise RegistryError("too large for what it should be", where=f"{place}{name}", remedy="check the address")
+        what = f"the object is larger than {SMALL:,} bytes, more than a pointer or a list of files has"
+        raise RegistryError(what, where=f"{place}{name}", remedy="check the address")
     return data
 
 
@@ -103,7 +104,9 @@ def upload(place: Place, files: Mapping[str, Path], digests: Mapping[str, str]) 
             given = _stored_digest(store, place, name)
         if given != digests[name]:
             raise RegistryError(
-                "the store gives back other bytes than it was given", where=f"{place}{name}", remedy=ENDPOINT
+                "what the store holds after the upload is not the file that was sent: its SHA-256 differs",
+                where=f"{place}{name}",
+                remedy=ENDPOINT,
             )
 
 

@@ -29,7 +29,8 @@ class WholeStep:
         model: unwrapped.
         batches: this process's batches of the step; ``idle`` in one means that it does not count.
         processes: with whom the step is shared.
-        word_dropout, blank: see :func:`drop_words`.
+        word_dropout: see :func:`drop_words`.
+        blank: see :func:`drop_words`.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class WholeStep:
         own = [self._counts(model, batch) for batch in batches]
         self.names = sorted(own[0])
         table = torch.stack([torch.stack([counts[name].cpu() for name in self.names]) for counts in own])
+        # Double, for counts beyond float32's 24 bits; 1 where there is nothing to be a mean over (no lesion at all).
         totals = processes.sum(table.double().sum(0)).clamp(min=1)
         self.shares = [dict(zip(self.names, row, strict=True)) for row in (table.double() / totals).tolist()]
         self.shared_words = self._shared_words(model) if model.config.loss["align"] else None
@@ -58,6 +60,7 @@ class WholeStep:
         return {name: torch.zeros_like(n) if "idle" in batch else n for name, n in counts.items()}
 
     def _shared_words(self, model: Sim4SegForConditionalGeneration) -> Tensor:
+        # Ones of an idle batch: it must not take a word away from those that all others have.
         presence = [
             torch.ones_like(words) if "idle" in batch else words
             for batch in self.batches
@@ -69,6 +72,7 @@ class WholeStep:
         """For each pass the row counts by process, and the texts of all processes in the order of the step."""
         texts = []
         for batch in self.batches:
+            # Without rows a process gathers all the same, since the others wait for it.
             rows = len(batch["labels"]) if "idle" not in batch else 0
             parts = {
                 name: self.processes.gather(batch[name][:rows] if rows else batch[name][:0], fill)
@@ -90,6 +94,7 @@ class WholeStep:
             return ids
         if not self.fed:
             self.fed = self._draw(self.texts)
+        # Drawn at the length of the step's longest text; the pass has its own.
         return ids if "idle" in self.batches[place] else self.fed[place][:, : ids.shape[1]]
 
     def _draw(self, texts: list[tuple[list[int], dict[str, Tensor]]]) -> list[Tensor]:
@@ -108,6 +113,7 @@ class WholeStep:
 
     def share(self, place: int, part: str) -> float:
         """How much a part of the loss of pass ``place`` weighs in the step."""
+        # Parts without a count of their own are means over rows. The weighted parts are added up, never averaged.
         shares: dict[str, float] = self.shares[place]
         return shares.get(part, shares["rows"])
 

@@ -51,6 +51,7 @@ class Share:
                 remedy=f"make their product a multiple of {world}, or start another number of processes",
             )
         own = step // world
+        # A divisor of the process's share, so that all passes of a step hold equally many.
         micro = max(size for size in range(1, min(batch_size, own) + 1) if own % size == 0)
         return cls(world, micro, own // micro)
 
@@ -75,6 +76,7 @@ def _largest_remainder(weights: Mapping[str, float], total: int) -> dict[str, in
     """``total`` split by weight into whole numbers."""
     scale = total / sum(weights.values())
     counts = {name: int(weight * scale) for name, weight in weights.items()}
+    # Largest fraction first, as the difference is minus it; names decide between equal ones, not the mapping's order.
     rest = sorted(weights, key=lambda name: (counts[name] - weights[name] * scale, name))
     for name in rest[: total - sum(counts.values())]:
         counts[name] += 1
@@ -170,6 +172,7 @@ class SampleOrder:
         if self.plain:
             order = _permutation(self.count, self.seed + epoch)
         else:
+            # Sorted by name, since what is permuted next are places: another order would be another epoch.
             drawn = [row for name, count in sorted(self.counts.items()) for row in self._pass(name, count, epoch)]
             order = [drawn[place] for place in _permutation(len(drawn), self.seed + epoch)]
         return self._grouped(order, epoch) if self.by_length else order
@@ -180,6 +183,7 @@ class SampleOrder:
         first, last = epoch * count, (epoch + 1) * count
         chain: list[int] = []
         for lap in range(first // len(rows), -(-last // len(rows))):
+            # Of the lap and not of the epoch: an epoch that begins within a lap goes on in the same order.
             seed = int(digest_json([self.seed, name, lap])[:12], 16)
             chain += [rows[place] for place in _permutation(len(rows), seed)]
         start = first - first // len(rows) * len(rows)
@@ -196,6 +200,7 @@ class SampleOrder:
         shuffled = [steps[place] for place in _permutation(len(steps), self.seed + epoch)]
         longest = max(range(len(shuffled)), key=lambda at: self.lengths[shuffled[at][0]], default=0)
         shuffled[:1], shuffled[longest : longest + 1] = shuffled[longest : longest + 1], shuffled[:1]
+        # The step that is not full stays last: elsewhere it would shift the bounds of all steps after it.
         return [row for step in shuffled for row in step] + order[full:]
 
 

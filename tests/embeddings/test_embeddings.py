@@ -78,8 +78,9 @@ def test_losses_and_answers_are_those_of_the_encoder_to_rounding(paths, frozen):
         {n: float(v) for n, v in first.parts.items()}, rel=2e-3, abs=2e-4
     )
     images, ask = [s["image"] for s in samples[:2]], [s["question"] for s in samples[:2]]
+    told = {"temperature": 0.7, "max_new_tokens": 4, "seeds": [0, 0]}
     answers = [
-        tts.answer_batch(model, processor, images, ask, seeds=[0, 0], max_new_tokens=4, sam_embeddings=known)
+        tts.answer_batch(model, processor, images, ask, **told, sam_embeddings=known)
         for known in (None, store.read(images))
     ]
     for (one,), (other,) in zip(*answers, strict=True):
@@ -97,7 +98,7 @@ def test_training_reads_them_and_keeps_the_encoder(paths, frozen, tmp_path):
 
 
 def test_a_trained_or_other_encoder_is_refused(paths, frozen, tmp_path):
-    with pytest.raises(ModelError, match="image encoder is trained here"):
+    with pytest.raises(ModelError, match="image encoder is trained with these settings"):
         train(3, plain_train(), training_paths(paths, tmp_path))
     with pytest.raises(ModelError, match="of another image encoder"):
         train(4, plain_train(lora=True), training_paths(paths, tmp_path))

@@ -62,7 +62,7 @@ def test_killed_then_promoted_then_up_to_date(project: Project) -> None:
     time.sleep(1)
     found = subprocess.run(["pgrep", "-f", "stages\\.|flows.dvc_child"], capture_output=True, text=True)
     mine = [pid for pid in found.stdout.split() if _works_in(pid, project.folder)]
-    assert not mine, "a stage works on for nobody"
+    assert not mine, "a stage keeps running with no one waiting for it"
     branches = git(project.folder, "branch", "--list", "retrain/*").split()
 
     code, said = retrain(project)

@@ -75,7 +75,7 @@ def test_answers(tokenizer, preset):
     def answers():
         return answer_batch.__wrapped__(  # what is made in inference mode does not say so when it is moved
             model.eval(), processor, pictures(), ["where?"] * 2,
-            paths=2, perturbations=2, max_new_tokens=5, seeds=[1, 2],
+            paths=2, perturbations=2, temperature=0.7, max_new_tokens=5, seeds=[1, 2],
         )  # fmt: skip
 
     with torch.no_grad():

@@ -88,9 +88,8 @@ def test_answers_are_the_cpus(tokenizer, preset):
     model, moved, processor = pair(preset, PAPERS, tokenizer)
 
     def answers(each):
-        return answer_batch(
-            each.eval(), processor, pictures(), ["where?"] * 2, paths=2, perturbations=2, max_new_tokens=5, seeds=[1, 2]
-        )
+        asked = {"paths": 2, "perturbations": 2, "temperature": 0.7, "max_new_tokens": 5, "seeds": [1, 2]}
+        return answer_batch(each.eval(), processor, pictures(), ["where?"] * 2, **asked)
 
     for one, other in zip(chain(*answers(model)), chain(*answers(moved)), strict=True):
         assert one.text == other.text
@@ -121,7 +120,7 @@ def test_adapters_under_autocast_with_frozen_weights_in_bfloat16(tokenizer, pres
 def test_what_comes_from_the_cpu_is_moved(tokenizer):
     """Images, questions and stored embeddings are on the CPU wherever the model is."""
     _, moved, processor = pair("tiny", PAPERS, tokenizer)
-    told = {"questions": ["where?"] * 2, "max_new_tokens": 3, "seeds": [1, 2]}
+    told = {"questions": ["where?"] * 2, "temperature": 0.7, "max_new_tokens": 3, "seeds": [1, 2]}
     with torch.inference_mode():
         pixels = processor.image_inputs(pictures())["sam_pixel_values"].to(DEVICE)
         stored = moved.eval().segmenter.encode(pixels).cpu()

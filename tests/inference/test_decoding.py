@@ -147,7 +147,15 @@ def test_each_part_reads_no_more_than_it_must(lively):
     hooks = [part.register_forward_pre_hook(count(name), with_kwargs=True) for name, part in parts.items()]
     try:
         answers = answer_batch(
-            model, processor, pictures(), QUESTIONS, paths=2, perturbations=3, max_new_tokens=LENGTH, seeds=[1, 2, 3]
+            model,
+            processor,
+            pictures(),
+            QUESTIONS,
+            paths=2,
+            perturbations=3,
+            temperature=0.7,
+            max_new_tokens=LENGTH,
+            seeds=[1, 2, 3],
         )
         _, writing = write(model, processor, [0.0, 0.7])
     finally:
@@ -218,6 +226,7 @@ def test_images_of_any_size_and_answers_that_are_empty_or_never_end(lively, size
             ["Where?"] * len(sizes),
             paths=2,
             perturbations=2,
+            temperature=0.7,
             max_new_tokens=3,
             seeds=[0] * len(sizes),
         )
@@ -239,9 +248,9 @@ def test_images_of_any_size_and_answers_that_are_empty_or_never_end(lively, size
     ],
 )
 def test_what_cannot_be_answered_is_refused(lively, change, message):
-    given = {"images": pictures()[:1], "questions": ["Where?"], "seeds": [0], **change}
+    asked = {"images": pictures()[:1], "questions": ["Where?"], "seeds": [0], "temperature": 0.7, "max_new_tokens": 4}
     with pytest.raises(ModelError, match=message):
-        answer_batch(*lively, **given)
+        answer_batch(*lively, **{**asked, **change})
 
 
 def test_a_family_with_positions_of_several_axes_is_decoded_as_by_its_generate():

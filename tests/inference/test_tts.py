@@ -72,7 +72,7 @@ def test_noise_on_regions_is_gumbels_and_each_paths_own():
 def test_perturbed_answers_start_from_the_plain_one_and_show_similarities_in_the_unit_range(lively):
     model, processor = lively
     prefer(model, processor, end=50.0)
-    asked = {"max_new_tokens": 1, "seeds": [3]}
+    asked = {"temperature": TEMPERATURE, "max_new_tokens": 1, "seeds": [3]}
     plain = answer_batch(model, processor, pictures()[:1], QUESTIONS[:1], **asked)[0]
     answers = answer_batch(model, processor, pictures()[:1], QUESTIONS[:1], perturbations=3, **asked)[0]
     assert [(answer.path, answer.perturbation) for answer in answers] == [(0, 0), (0, 1), (0, 2)]

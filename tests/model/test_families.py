@@ -138,11 +138,12 @@ def test_extreme_images_get_answers_saved_and_loaded(tokenizer, tmp_path, name):
         with torch.no_grad():
             torch.testing.assert_close(model(**alone).mask_logits[0], together.mask_logits[row], atol=1e-3, rtol=1e-3)
     small = [images[0], images[3]]
-    first = answer_batch(model, processor, small, [QUESTION] * 2, paths=2, max_new_tokens=3, seeds=[1, 2])
+    asked = {"paths": 2, "temperature": 0.7, "max_new_tokens": 3, "seeds": [1, 2]}
+    first = answer_batch(model, processor, small, [QUESTION] * 2, **asked)
     assert [row[0].mask.shape for row in first] == [(1, 1), (64, 64)]
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    second = answer_batch(*load(tmp_path), small, [QUESTION] * 2, paths=2, max_new_tokens=3, seeds=[1, 2])
+    second = answer_batch(*load(tmp_path), small, [QUESTION] * 2, **asked)
     for one, other in zip([c for row in first for c in row], [c for row in second for c in row], strict=True):
         assert one.text == other.text
         np.testing.assert_allclose(one.probability, other.probability, atol=1e-5)
@@ -188,7 +189,7 @@ def test_a_tokenizer_that_splits_seg_is_refused(tokenizer, tmp_path):
 
 def test_the_auxiliary_losses_ask_for_what_they_need(tokenizer):
     model, processor = build("qwen2.5-vl-small", tokenizer, settings(Region), plain_loss(align=1.0), seed=0)
-    for sizes, message in (([(60, 60)] * 2, "cannot be had"), ([(60, 60), (30, 90)], "same token grid")):
+    for sizes, message in (([(60, 60)] * 2, "needs image features"), ([(60, 60), (30, 90)], "same token grid")):
         visual = processor.image_inputs([np.zeros(s, np.uint8) for s in sizes])
         text = processor.text_inputs([QUESTION] * 2, [ANSWER] * 2, visual["vision_grid"])
         masks = processor.mask_labels([np.zeros(s, bool) for s in sizes])

@@ -38,6 +38,7 @@ def test_any_size_and_aspect_gives_a_mask_of_the_image_size(built):
         processor,
         images(np.random.default_rng(1)),
         [QUESTION] * len(SIZES),
+        temperature=0.7,
         max_new_tokens=3,
         seeds=list(range(len(SIZES))),
     )
@@ -182,9 +183,10 @@ def test_tts_gives_m_by_n_candidates_of_which_the_first_is_the_single_answer(bui
     model, processor = built
     rng = np.random.default_rng(4)
     args = (model, processor, images(rng, [(40, 40), (30, 60)]), [QUESTION] * 2)
-    many = answer_batch(*args, paths=2, perturbations=3, max_new_tokens=5, seeds=[1, 2])
-    again = answer_batch(*args, paths=2, perturbations=3, max_new_tokens=5, seeds=[1, 2])
-    single = answer_batch(*args, max_new_tokens=5, seeds=[1, 2])
+    asked = {"temperature": 0.7, "max_new_tokens": 5, "seeds": [1, 2]}
+    many = answer_batch(*args, paths=2, perturbations=3, **asked)
+    again = answer_batch(*args, paths=2, perturbations=3, **asked)
+    single = answer_batch(*args, **asked)
     for row, row2, one in zip(many, again, single, strict=True):
         assert [(c.path, c.perturbation) for c in row] == [(m, n) for m in range(2) for n in range(3)]
         assert row[0].text == one[0].text

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from sim4seg.config.params import load_params
 from sim4seg.config.train import PresetName, Region, Train, Weights
 from sim4seg.errors import ConfigError, ModelError
+from sim4seg.model.configuration import PAPER_LOSS, PAPER_REGION
 from sim4seg.model.presets import PRESETS, build, catalogue, llava, on_meta, prepare
 from sim4seg.plan.dry_run import Lengths, make_batch, run_forward
 from sim4seg.plan.step_cost import token_grid
@@ -298,6 +299,7 @@ def test_params_know_every_preset():
 
 def test_the_papers_settings_are_a_parameter_file():
     train = load_params(INFRA / "params.paper.yaml").train
+    assert (train.region.model_dump(), train.loss.model_dump()) == (PAPER_REGION, PAPER_LOSS)
     assert (train.preset, train.lora, train.learning_rate, train.warmup_steps) == ("paper", True, 3e-4, 100)
     # Two samples and ten passes a GPU, 1000 steps an epoch: here on one, as params/8gpu.yaml is on eight.
     assert (train.batch_size, train.accumulation) == (2, 10)

@@ -144,6 +144,7 @@ def test_an_evaluated_batch_takes_what_a_real_one_does(name, answer, tokenizer):
             [QUESTION] * 8,
             paths=2,
             perturbations=2,
+            temperature=0.7,
             max_new_tokens=answer,
             seeds=list(range(8)),
         )

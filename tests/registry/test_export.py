@@ -85,7 +85,7 @@ def test_what_is_wrong_with_a_bucket_is_told(workspace, store, monkeypatch):  # 
     manifest = json.loads(store.get_object(Bucket=store.bucket, Key=listed)["Body"].read())
     manifest["files"]["../../outside"] = "0" * 64
     store.put_object(Bucket=store.bucket, Key=listed, Body=json.dumps(manifest).encode())
-    with pytest.raises(RegistryError, match="does not fit what it points at"):
+    with pytest.raises(RegistryError, match="is not the one whose SHA-256 it gives"):
         resolve(champion, workspace.root)
     with pytest.raises(RegistryError, match="no champion was exported"):
         resolve(f"s3://{store.bucket}/nowhere/champion", workspace.root)

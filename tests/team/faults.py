@@ -191,7 +191,7 @@ class Campaign:
         local = git(self.team.workspace, "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads/retrain")
         remote = git(self.team.folder / "remote.git", "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads")
         assert set(local.splitlines()) <= set(remote.splitlines()), "a branch was not pushed whole"
-        assert not self._at_work() - {PROMOTION}, "a stage works on for nobody"
+        assert not self._at_work() - {PROMOTION}, "a stage keeps running with no one waiting for it"
 
 
 def _below(process: psutil.Process | None) -> list[psutil.Process]:

@@ -194,7 +194,7 @@ def test_what_has_no_adapters_or_another_base_gives_none(trained, tmp_path):
     for lora, message in ((None, "does not say the adapters' settings"), ({"r": 8}, "does not say the adapters'")):
         (changed / "config.json").write_text(json.dumps({**config, "lora": lora}))
         assert message in extract(folder, changed, tmp_path / "out").stderr
-    assert "no adapters in it" in extract(folder, folder / "base", tmp_path / "out").stderr
+    assert "holds no LoRA adapters" in extract(folder, folder / "base", tmp_path / "out").stderr
     model, _ = load(folder / "base")
     model.lvlm.save_pretrained(tmp_path / "lvlm")
     call = ["save-adapters", str(folder / "whole"), str(tmp_path / "out"), "--base", str(tmp_path / "lvlm")]
@@ -265,7 +265,7 @@ def test_a_folder_of_adapters_that_was_tampered_with_is_refused(trained, tmp_pat
     lora = next(name for name in kept if ".lora_" in name)
     for change, message in (
         ({lora: None}, "LoRA layers without weights"),
-        ({"lvlm.extra": torch.zeros(2)}, "adapters without a place"),
+        ({"lvlm.extra": torch.zeros(2)}, "weights that the model has no place for"),
         ({f"{SEG_ROW}.changed_rows": torch.tensor([10**6])}, "does not fit the base"),
         ({f"{SEG_ROW}.changed_rows": torch.tensor([-1])}, "does not fit the base"),
         ({"projection.2.weight": torch.zeros(3, 3)}, "does not fit the base"),

@@ -51,7 +51,8 @@ def test_converted_model_answers_with_text_and_a_mask(converted):
     model, processor = load(converted)
     assert model.dtype == torch.bfloat16
     image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
-    answer = answer_batch(model, processor, [image], [QUESTION], max_new_tokens=6, seeds=[1])[0][0]
+    asked = {"temperature": 0.7, "max_new_tokens": 6, "seeds": [1]}
+    answer = answer_batch(model, processor, [image], [QUESTION], **asked)[0][0]
     assert answer.mask.shape == (50, 70)
     assert np.isfinite(answer.probability).all()
     assert answer.probability.std() > 0

@@ -86,7 +86,7 @@ ONE = b'{"a":{"dtype":"%s","shape":[%s],"data_offsets":[%s]}}'
         (header(b"{broken"), "not JSON"),
         (header(b"[" * 5000), "not JSON"),
         (header(b"[]"), "not a JSON object"),
-        (header(b'{"a":7}'), "not one of a tensor"),
+        (header(b'{"a":7}'), "lacks a valid shape"),
         (header(ONE % (b"F32", b"2500000000", b"0,10000000000"), b"1234"), "describes 10,000,000,000 bytes"),
         (header(ONE % (b"F32", b"1", b"0,8"), b"12345678"), "does not fit data"),
         (header(ONE % (b"F32", b"-1", b"0,-4")), "does not fit data"),

@@ -260,8 +260,9 @@ def test_the_pretrained_networks_stay_and_the_rest_learns(params, data, tmp_path
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     again, _ = load(tmp_path, "cpu")
+    asked = {"temperature": 0.7, "max_new_tokens": 4, "seeds": [0]}
     answers = [
-        answer_batch(one.eval(), processor, [np.zeros((90, 40), np.uint8)], ["where?"], max_new_tokens=4, seeds=[0])
+        answer_batch(one.eval(), processor, [np.zeros((90, 40), np.uint8)], ["where?"], **asked)
         for one in (model, again)
     ]
     assert answers[0][0][0].mask.shape == (90, 40)

@@ -189,9 +189,8 @@ def test_only_adapters_the_seg_row_and_fresh_parts_learn(params, made):
     frozen = [n for n in moved if "language_model.layers" in n and "lora_" not in n]
     assert not frozen
     fold_adapters_in(model)
-    answers = answer_batch(
-        model.eval(), processor, [np.zeros((90, 40), np.uint8)], ["where?"], max_new_tokens=4, seeds=[0]
-    )
+    asked = {"temperature": 0.7, "max_new_tokens": 4, "seeds": [0]}
+    answers = answer_batch(model.eval(), processor, [np.zeros((90, 40), np.uint8)], ["where?"], **asked)
     assert answers[0][0].mask.shape == (90, 40)
 
 

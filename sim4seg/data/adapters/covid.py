@@ -25,7 +25,7 @@ def _canvas(row: _Row) -> tuple[int, int]:
     width, _, height = row["Resolution"].partition("x")
     size = int(width), int(height)
     if min(size) < 1:
-        raise ValueError(f"a canvas of {row['Resolution']} pixels")
+        raise ValueError(f"Resolution is {row['Resolution']}, but width and height must be 1 or more")
     return size
 
 

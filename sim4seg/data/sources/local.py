@@ -71,7 +71,8 @@ class LocalSource:
         source = self.root / safe_path(entry.key)
         remedy = "restore the file, or take a new snapshot with `sim4seg snapshot` and commit it"
         if not source.resolve().is_relative_to(self.root.resolve()):
-            raise SourceError("the file leads out of the source folder", where=str(source), remedy="replace the link")
+            what = "the file is a link to a place outside the source folder"
+            raise SourceError(what, where=str(source), remedy="put the file itself there")
         if not source.is_file():
             raise SourceError("a file of the snapshot is missing", where=str(source), remedy=remedy)
         target.parent.mkdir(parents=True, exist_ok=True)

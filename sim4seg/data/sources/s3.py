@@ -133,7 +133,8 @@ class S3Source:
             return
         pinned.target.unlink()
         where = f"s3://{self.bucket}/{pinned.key}"
-        raise SourceError("what came is not the object of the snapshot", where=where, remedy=ENDPOINT)
+        what = "the downloaded file has another size or MD5 than the snapshot recorded"
+        raise SourceError(what, where=where, remedy=ENDPOINT)
 
     def _has_md5(self, store: Any, pinned: PinnedObject) -> bool:
         """Whether the object's ETag is the MD5 of its bytes; objects in parts or with a customer's key have others."""

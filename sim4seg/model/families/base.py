@@ -82,6 +82,6 @@ class Family(ABC):
     def image_features(self, output: Any) -> Tensor | None:
         """(images, T, H) features given to the language model, from the output of the LVLM without its output layer.
 
-        None where the family keeps them to itself; the auxiliary alignment loss cannot be had then.
+        None where the family does not return them; the auxiliary alignment loss cannot be had then.
         """
         return cast("Tensor | None", getattr(output, "image_hidden_states", None))

@@ -274,7 +274,8 @@ def _fill(model: torch.nn.Module, adapters: Checkpoint, dtype: torch.dtype) -> N
     unknown = named - state.keys()
     if lacking or unknown:
         raise ModelError(
-            f"adapters without a place: {sorted(unknown)[:5]}; LoRA layers without weights: {sorted(lacking)[:5]}",
+            f"weights that the model has no place for: {sorted(unknown)[:5]}; "
+            f"its LoRA layers without weights: {sorted(lacking)[:5]}",
             where=str(adapters.files[0]),
             remedy="give adapters.json and adapters.safetensors of one save",
         )

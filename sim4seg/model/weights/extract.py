@@ -43,7 +43,7 @@ def _settings(model: Path, checkpoint: Checkpoint) -> Lora:
     pairs = lora_pairs(checkpoint)
     if not pairs:
         raise ModelError(
-            "no adapters in it",
+            "the folder holds no LoRA adapters",
             where=str(model),
             remedy="give a checkpoint of the training run (work/train-*/checkpoint-*): in a finished model they are "
             "folded in",

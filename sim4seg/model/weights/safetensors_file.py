@@ -67,7 +67,7 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[TensorInfo, tuple[int, in
         dtype = DTYPES.get(entry["dtype"])
         whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, f"the header's entry of {name!r} is not one of a tensor") from error
+        raise _damaged(path, f"the header's entry {name!r} lacks a valid shape, dtype or data_offsets") from error
     if dtype is None:
         raise ModelError(
             f"{name!r} is of element type {entry['dtype']!r}",

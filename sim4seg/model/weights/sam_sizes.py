@@ -44,7 +44,7 @@ def _read(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     # A block looks over 2 * side - 1 relative positions; side is the whole grid where attention is global.
     windows = {(length + 1) // 2 for length, _ in spans} - {grid}
     if len(windows) > 1:
-        raise ValueError(f"blocks of windows {sorted(windows)}")
+        raise ValueError(f"the encoder's blocks have attention windows of several sizes: {sorted(windows)}")
     return {
         "image_size": grid * patch,
         "patch_size": patch,
