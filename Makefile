@@ -75,7 +75,7 @@ check: lint  ## lint, types and the tests without servers and trainings: the inn
 	$(PYTEST) -m "not slow"
 
 mutation: $(STAMP)  ## small mistakes in the modules that matter most, one at a time: do the tests catch them?
-	$(BIN)/python -m benchmarks.mutation
+	$(BIN)/python -m benchmarks.mutation --jobs $(JOBS)
 
 faults: $(STAMP)  ## kill every server in the middle of every stage of retraining; half an hour or more
 	$(BIN)/python -m tests.team.faults
