@@ -62,6 +62,14 @@ def test_colour_is_reduced_to_grey_and_a_flat_image_has_no_thumbnail() -> None:
     assert not perceptual_hash(np.full((9, 9), 7, np.uint8))[1].any()
 
 
+def test_a_thumbnail_is_of_unit_length_however_faint_the_picture() -> None:
+    grey = np.full((16, 16), 80, dtype=np.uint8)
+    grey[3, 5] += 1  # before it is scaled, the thumbnail is shorter than 1
+    _, thumbnail = perceptual_hash(grey)
+    assert float(np.linalg.norm(thumbnail)) == pytest.approx(1)
+    assert float(thumbnail.mean()) == pytest.approx(0, abs=1e-6)
+
+
 def test_pictures_of_one_hash_are_duplicates_only_if_their_thumbnails_agree() -> None:
     angle = math.acos(MIN_CORRELATION)
     near, far = unit(0.97 * angle), unit(1.03 * angle)
