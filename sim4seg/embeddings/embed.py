@@ -21,10 +21,11 @@ from sim4seg.config.embed import Embed
 from sim4seg.data.manifest import read_manifest
 from sim4seg.data.shards import ShardReader
 from sim4seg.device import best_device
-from sim4seg.digest import digest_bytes, digest_file, digest_json
+from sim4seg.digest import digest_bytes, digest_directory, digest_file
 from sim4seg.embeddings.index import INDEX, shard_name
 from sim4seg.embeddings.keys import encoder_key, image_key
 from sim4seg.errors import ConfigError, Sim4SegError
+from sim4seg.identity.identity import identity_of
 from sim4seg.model.modeling import Sim4SegForConditionalGeneration
 from sim4seg.model.processing import Sim4SegProcessor
 
@@ -74,16 +75,10 @@ def embed(
 
 
 def work_folder(params: Embed, encoder: str, paths: EmbedPaths) -> Path:
-    """Where a run keeps its shards until it is done; named by all that decides them."""
-    told = [
-        encoder,
-        digest_file(paths.manifest),
-        params.shard_images,
-        params.batch_size,
-        params.bf16,
-        torch.__version__,
-    ]
-    return paths.work / f"embed-{digest_json(told)[:16]}"
+    """Where a run keeps its shards until it is done; named by all that decides them, the code included."""
+    settings = {"embed": params.model_dump(mode="json", exclude={"max_gigabytes"}), "device": best_device().type}
+    data = {"encoder": encoder, "manifest": digest_file(paths.manifest), "shards": digest_directory(paths.shards)}
+    return paths.work / f"embed-{identity_of(__name__, settings, data).digest[:16]}"
 
 
 def _distinct(places: Iterator[Place], reader: ShardReader) -> list[Place]:

@@ -79,7 +79,7 @@ def evaluate(
     frame = read_manifest(manifest)
     data = {"model": digest_directory(model), "manifest": digest_file(manifest), "shards": digest_directory(shards)}
     if embeddings is not None and (embeddings / INDEX).is_file():
-        data["embeddings"] = digest_file(embeddings / INDEX)
+        data["embeddings"] = digest_directory(embeddings)
     settings = {"base": {"seed": seed}, "evaluate": params.model_dump(mode="json")}
     store = BatchStore(work, identity_of(__name__, settings, data).digest)
     return score_manifest(

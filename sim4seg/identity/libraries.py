@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 LIBRARIES = (
     "accelerate",
+    "deepspeed",
+    "flash-attn",
     "monai",
     "numpy",
     "pandas",
@@ -24,7 +26,8 @@ LIBRARIES = (
     "torchvision",
     "transformers",
 )
-"""By the names of their distributions. A test holds it against what the sources import."""
+"""By the names of their distributions. A test holds it against what the sources import; deepspeed and flash-attn are
+imported by accelerate and transformers."""
 
 
 @cache

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from sim4seg.config.train import Train
+from sim4seg.device import best_device
 from sim4seg.digest import digest_directory, digest_file
 from sim4seg.embeddings.index import INDEX
 from sim4seg.identity.identity import Identity, identity_of
 from sim4seg.model.presets import preset_named
+from sim4seg.training.arguments import wants_bf16
 from sim4seg.training.train_paths import TrainPaths
 
 FILE = "identity.json"
@@ -19,10 +21,10 @@ NO_RECORD = "it was begun by an older release, which kept no record of its code 
 
 
 def run_identity(seed: int, params: Train, paths: TrainPaths) -> Identity:
-    """The code of training, library versions, seed and settings, and every byte that is read.
+    """The code of training, library versions, kind of device, seed and settings, and every byte that is read.
 
     Without ``train.workers``, which changes no result, and without how many processes share the work: a checkpoint says
-    itself which launch may go on from it. All shards are read.
+    itself which launch may go on from it. All shards are read, and all stored embeddings.
 
     Raises:
         ConfigError: weights that ``train.weights`` names are not on this machine.
@@ -37,9 +39,14 @@ def run_identity(seed: int, params: Train, paths: TrainPaths) -> Identity:
         "tokenizer": digest_directory(paths.tokenizer),
         **{f"start weights {name}": digest for name, digest in started_from.items()},
     }
-    if (index := paths.embeddings / INDEX).is_file():
-        data["embeddings"] = digest_file(index)
-    settings = {"base": {"seed": seed}, "train": params.model_dump(mode="json", exclude={"workers"})}
+    if (paths.embeddings / INDEX).is_file():
+        data["embeddings"] = digest_directory(paths.embeddings)
+    settings = {
+        "base": {"seed": seed},
+        "train": params.model_dump(mode="json", exclude={"workers"}),
+        # What `auto` comes to: on another machine the rest of a run might be computed otherwise than its beginning.
+        "machine": {"device": best_device().type, "bf16": wants_bf16(params.bf16)},
+    }
     return identity_of("sim4seg.training.train", settings, data)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,9 +83,9 @@ def _largest_remainder(weights: Mapping[str, float], total: int) -> dict[str, in
     return counts
 
 
-def _at_least_one(counts: dict[str, int]) -> dict[str, int]:
-    """Give each that has none one of the largest's, as far as the numbers reach."""
-    for name in sorted(name for name, count in counts.items() if not count):
+def _at_least_one(counts: dict[str, int], names: Collection[str]) -> dict[str, int]:
+    """Give each of ``names`` that has none one of the largest's, as far as the numbers reach."""
+    for name in sorted(name for name in names if not counts[name]):
         largest = max(sorted(counts), key=lambda other: counts[other])
         if counts[largest] > 1:
             counts[largest] -= 1
@@ -154,14 +154,17 @@ class SampleOrder:
         return dict(sampling)
 
     def _divide(self, cells: Sequence[Cell], shares: Mapping[Cell, float]) -> None:
-        """Go through cells instead of whole sub-datasets; each is seen in every epoch that has room for all."""
+        """Go through cells instead of whole sub-datasets; each with a lesion is seen in every epoch that has room."""
         rows: dict[str, list[int]] = {}
         counts: dict[str, int] = {}
         for row, cell in enumerate(cells):
             rows.setdefault(_name(cell), []).append(row)
         for dataset, count in self.counts.items():
-            own = {_name(cell): share for cell, share in sorted(shares.items()) if cell.dataset == dataset}
-            counts |= _at_least_one(_largest_remainder(own, count))
+            own = {cell: share for cell, share in sorted(shares.items()) if cell.dataset == dataset}
+            named = {_name(cell): share for cell, share in own.items()}
+            # Not those without a lesion: `train.balance.negatives` may want none of them.
+            lesions = [_name(cell) for cell in own if not cell.empty]
+            counts |= _at_least_one(_largest_remainder(named, count), lesions)
         self.plain, self.rows, self.counts = False, rows, counts
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from sim4seg.config.train import Weights
 from sim4seg.identity.identity import Identity
@@ -19,6 +20,7 @@ def paths(tmp_path):
         "manifest",
         "tokenizer/t.json",
         "embeddings/index.json",
+        "embeddings/embeddings-00000.safetensors",
         "sam/w.bin",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -40,6 +42,7 @@ def identity(paths: TrainPaths, seed: int = 1, **changes: object) -> Identity:
         ("manifest", "manifest"),
         ("tokenizer/t.json", "tokenizer"),
         ("embeddings/index.json", "embeddings"),
+        ("embeddings/embeddings-00000.safetensors", "embeddings"),
         ("sam/w.bin", "start weights sam"),
     ],
 )
@@ -58,6 +61,15 @@ def test_seed_and_settings_change_it_and_workers_and_other_files_do_not(paths):
     assert identity(paths, loss=plain_loss(iou=0.7)).differences(base) == ["train.loss.iou 0.1 -> 0.7"]
     (paths.manifest.parent / "report").write_text("x")
     assert identity(paths, workers=3) == base
+
+
+def test_what_auto_comes_to_on_this_machine_changes_it(paths, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    begun_here = identity(paths, bf16="auto")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert identity(paths, bf16="auto").differences(begun_here) == ["machine.bf16 False -> True"]
+    assert identity(paths, bf16="off").differences(begun_here) == ["train.bf16 auto -> off"]
 
 
 def test_it_holds_the_code_of_training_and_the_libraries(paths):
