@@ -104,7 +104,9 @@ def test_every_library_that_computes_is_known():
     foreign = used - set(sys.stdlib_module_names) - set(PACKAGES) - NO_NUMBERS
     assert {DISTRIBUTION.get(name, name) for name in foreign} <= set(LIBRARIES)
     assert library_versions(["no-such-library"]) == {"no-such-library": "not installed"}
-    assert "not installed" not in library_versions().values()
+    # Asked for by settings that only a GPU has (train.attention, a launcher's own).
+    missing = {name for name, version in library_versions().items() if version == "not installed"}
+    assert missing <= {"deepspeed", "flash-attn"}
 
 
 def test_it_is_written_and_read_again(tmp_path):

@@ -110,6 +110,14 @@ def test_the_choice_lets_the_gradient_of_the_matrix_through(rule):
     assert torch.allclose(through, scores.grad, atol=1e-5)
 
 
+@pytest.mark.parametrize("rule", [otsu_cells, lambda m: mass_cells(m, 0.6), soft_cells], ids=["otsu", "mass", "soft"])
+def test_each_matrix_of_a_batch_is_judged_by_itself(rule):
+    batch = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(3)) * torch.tensor([0.1, 1, 9])[:, None, None]
+    together = rule(RegionMatrices.of(batch))
+    alone = torch.cat([rule(RegionMatrices.of(one[None])) for one in batch])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
 def test_each_name_reaches_its_rule_in_the_mask_path(segmenter):  # noqa: F811
     seg, image, embeddings, where = inputs()
     by_name = {

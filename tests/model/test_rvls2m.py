@@ -140,3 +140,43 @@ def test_regions_are_computed_in_full_precision_under_autocast():
         found = rvls2m.to_region_matrix(scores, affine, 4)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found[0], exact, atol=1e-5)
+
+
+def test_images_of_different_token_grids_get_the_matrix_that_each_has_alone():
+    """As an LVLM gives them that sees images at their own size: shorter rows end in what must not count."""
+    rng = np.random.default_rng(5)
+    grids, cells = [(3, 5), (4, 2), (3, 5)], 3
+    scores = torch.full((3, 15), 1e6)
+    affine = torch.tensor([[0.9, 0.05, 1.0, 0.0], [1.0, 0.0, 0.7, 0.2], [0.8, 0.1, 0.6, 0.3]])
+    for row, (height, width) in enumerate(grids):
+        scores[row, : height * width] = torch.from_numpy(rng.normal(size=height * width))
+    together = rvls2m.region_matrices(scores, grids, affine, cells)
+    for row, (height, width) in enumerate(grids):
+        alone = scores[row, : height * width].view(height, width).double().numpy()
+        expected = region_matrix_by_loops(alone, affine[row].tolist(), cells)
+        np.testing.assert_allclose(together[row], expected, atol=1e-5)
+
+
+def test_images_of_one_token_grid_are_computed_together(monkeypatch):
+    calls = []
+    whole = rvls2m.to_region_matrix
+    monkeypatch.setattr(rvls2m, "to_region_matrix", lambda *args: calls.append(1) or whole(*args))
+    affine = torch.tensor([[1.0, 0.0, 1.0, 0.0]]).repeat(3, 1)
+    rvls2m.region_matrices(torch.rand(3, 6), [(2, 3)] * 3, affine, 2)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_pixel_centre_on_the_border_of_the_padding_gets_nothing_on_either_axis(axis):
+    extent = torch.ones(1, 2)
+    extent[0, axis] = 0.625  # centres of 4 pixels: 0.125, 0.375, 0.625, 0.875
+    prompt = rvls2m.to_mask_prompt(torch.ones(1, 2, 2), extent, 4)[0, 0]
+    assert prompt.sum(axis).unique().tolist() == [2] and prompt.sum(1 - axis).tolist() == [4, 4, 0, 0]
+
+
+def test_noise_stays_finite_at_the_ends_of_the_uniform_range(monkeypatch):
+    ends = torch.tensor([[[0.0, 1.0]]])
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: ends)
+    moved = rvls2m.perturb(torch.zeros(1, 1, 2), 1.0, torch.Generator())
+    low, high = -math.log(-math.log(1e-6)), -math.log(-math.log(1 - 1e-6))
+    assert moved.flatten().tolist() == pytest.approx([low, high], rel=1e-2)
