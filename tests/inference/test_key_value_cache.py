@@ -62,6 +62,13 @@ def test_tokens_are_written_in_place_while_there_is_room():
     assert len(places) == 1
 
 
+def test_an_answer_that_fills_its_room_exactly_gets_no_more():
+    roomy = filled(length=4)
+    make_room(roomy, 3)
+    roomy.update(torch.randn(3, 2, 3, 5), torch.randn(3, 2, 3, 6), 0)
+    assert roomy.layers[0].buffers[0].shape[-2] == 4 + 3
+
+
 def test_layers_of_other_kinds_stay():
     plain = filled()
     plain.layers[1] = DynamicSlidingWindowLayer(sliding_window=4)

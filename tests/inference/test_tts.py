@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim4seg.errors import ModelError
 from sim4seg.inference import decoding
 from sim4seg.inference.tts import NOISE, Candidate, answer_batch, choose, plain_text, region_noise
 from tests.inference.lively import pictures, prefer
@@ -81,6 +82,52 @@ def test_perturbed_answers_start_from_the_plain_one_and_show_similarities_in_the
         assert answer.similarity.min() >= 0 and answer.similarity.max() == 1  # the noise is mostly upwards
         noise = answer.similarity - plain[0].similarity
         assert 0.02 < noise[answer.similarity < 1].mean() < 0.1
+
+
+def test_path_0_is_greedy_whatever_temperature_and_seed_are_and_the_others_are_not(lively):
+    model, processor = lively
+    prefer(model, processor, end=-50.0)
+    images, questions = pictures()[:2], QUESTIONS[:2]
+
+    def texts(temperature, seeds):
+        asked = {"paths": 3, "temperature": temperature, "max_new_tokens": 12, "seeds": seeds}
+        answers = answer_batch(model, processor, images, questions, **asked)
+        return [[answer.text for answer in paths] for paths in answers]
+
+    first, second = texts(1.0, [1, 2]), texts(3.0, [8, 9])
+    for one, other in zip(first, second, strict=True):
+        assert len(one) == len(other) == 3
+        assert one[0] == other[0]
+        assert one[1:] != other[1:] and one[0] not in one[1:]
+
+
+def test_one_answer_unless_more_are_asked_for_and_of_the_size_of_a_colour_picture(lively):
+    model, processor = lively
+    prefer(model, processor, end=50.0)
+    image = np.random.default_rng(1).integers(0, 255, (40, 70, 3), dtype=np.uint8)
+    asked = {"temperature": TEMPERATURE, "max_new_tokens": 1, "seeds": [3]}
+    (answers,) = answer_batch(model, processor, [image], QUESTIONS[:1], **asked)
+    assert [(answer.path, answer.perturbation, answer.mask.shape) for answer in answers] == [(0, 0, (40, 70))]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"questions": QUESTIONS[:1]}, "2 images, 1 questions and 2 seeds"),
+        ({"seeds": [1]}, "2 images, 2 questions and 1 seeds"),
+        ({"images": [], "questions": QUESTIONS[:1], "seeds": [1, 2, 3]}, "0 images, 1 questions and 3 seeds"),
+        ({"images": [], "questions": [], "seeds": []}, "0 images"),
+        ({"paths": 0}, "0 paths"),
+        ({"perturbations": 0}, "0 perturbations"),
+        ({"max_new_tokens": 0}, "0 new tokens"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_anything_is_computed(lively, change, message):
+    model, processor = lively
+    asked = {"images": pictures()[:2], "questions": QUESTIONS[:2], "seeds": [1, 2], "paths": 1, "perturbations": 1}
+    asked |= {"max_new_tokens": 1, **change}
+    with pytest.raises(ModelError, match=message):
+        answer_batch(model, processor, asked.pop("images"), asked.pop("questions"), temperature=1.0, **asked)
 
 
 def test_the_image_placeholder_is_never_written(lively):

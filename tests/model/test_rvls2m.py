@@ -164,6 +164,8 @@ def test_images_of_one_token_grid_are_computed_together(monkeypatch):
     affine = torch.tensor([[1.0, 0.0, 1.0, 0.0]]).repeat(3, 1)
     rvls2m.region_matrices(torch.rand(3, 6), [(2, 3)] * 3, affine, 2)
     assert len(calls) == 1
+    rvls2m.region_matrices(torch.rand(1, 6), [(2, 3)], affine[:1], 2)
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("axis", [0, 1])

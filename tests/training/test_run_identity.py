@@ -96,5 +96,7 @@ def test_the_run_that_is_most_alike_is_named_with_what_differs(paths, tmp_path):
     assert other_run(work, now) == f"{old} is of another run and is not resumed: {NO_RECORD}"
     begun(work, identity(paths, seed=5, epochs=1, batch_size=1, lora=True, threads=1, checkpoints=1, bf16="on"))
     assert str(other_run(work, now)).endswith("and 3 more")
+    all_said = begun(work, identity(paths, epochs=1, batch_size=1, lora=True, threads=1, checkpoints=1))
+    assert str(other_run(work, now)).startswith(str(all_said)) and " more" not in str(other_run(work, now))
     near = begun(work, identity(paths, epochs=1))
     assert other_run(work, now) == f"{near} is of another run and is not resumed: train.epochs 1.0 -> 6.0"
