@@ -5,6 +5,7 @@ import pytest
 from sim4seg.config.train import Region
 from sim4seg.model.presets import build
 from sim4seg.model.tokenizer import load_tokenizer, train_tokenizer
+from tests.model.shown_prompts import prompt_shown
 from tests.settings import plain_loss, settings
 
 QUESTION = "Where is the lesion in this image, and what is the diagnosis?"
@@ -22,3 +23,8 @@ def tokenizer(tmp_path_factory):
 def built(tokenizer):
     model, processor = build("tiny", tokenizer, settings(Region), plain_loss(), seed=3)
     return model.eval(), processor
+
+
+@pytest.fixture(scope="session")
+def segmenter():
+    return prompt_shown()

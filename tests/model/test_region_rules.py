@@ -11,7 +11,7 @@ from sim4seg.model import rvls2m
 from sim4seg.model.frames import Geometry
 from sim4seg.model.mask_path import predict_masks
 from sim4seg.model.region_rules import RegionMatrices, mass_cells, otsu_cells, region_rule, soft_cells, top_cells
-from tests.model.test_mask_path import CELLS, inputs, segmenter, settings_of  # noqa: F401  # a fixture
+from tests.model.shown_prompts import CELLS, inputs, settings_of
 
 MATRICES = st.lists(st.integers(-6, 6), min_size=16, max_size=16)
 """Scores of a 4 x 4 matrix; whole numbers, so that many are equal."""
@@ -118,7 +118,7 @@ def test_each_matrix_of_a_batch_is_judged_by_itself(rule):
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_each_name_reaches_its_rule_in_the_mask_path(segmenter):  # noqa: F811
+def test_each_name_reaches_its_rule_in_the_mask_path(segmenter):
     seg, image, embeddings, where = inputs()
     by_name = {
         name: predict_masks(segmenter, {**settings_of(4), "rule": name}, seg, image, Geometry.of(where), embeddings)

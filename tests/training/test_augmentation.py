@@ -199,6 +199,9 @@ def test_words_that_nobody_rewrites_keep_changes_away():
     assert "blur" not in allowed({**free, "cot": "Its margin is sharp."})
     assert not allowed({**ROW, "target": "left lung"}) & GEOMETRY
     assert breaks("Mark it in the radiograph as well.") == frozenset()
+    for words in ("Is the temporal rim thin?", "Mark the leftmost vessel.", "near the apex", "dextrocardia"):
+        assert breaks(words) >= GEOMETRY, words
+    assert "zoom" in breaks("a thick wall") and "hue" in breaks("a violet spot") and "blur" in breaks("a fuzzy outline")
     assert allowed({**ROW, "cot": "It lies in the upper left part."}) == set(KINDS), "this one is written again"
 
 

@@ -50,6 +50,19 @@ def test_diagnoses_are_drawn_equally_often():
     )
 
 
+def test_no_more_cases_without_a_lesion_are_drawn_than_asked_for_however_many_kinds_there_are():
+    """An epoch has room for each diagnosis with a lesion; those without one may be left out."""
+    few = {(f"rare {number}", True): 1 for number in range(10)}
+    cells = listed({("common", False): 89, ("seldom", False): 1, **few})
+    for negatives, most in ((0.0, 0), (0.02, 2)):
+        (epoch,) = drawn(cells, settings(Balance, labels=1, repeats=50, negatives=negatives))
+        assert sum(cells[row].empty for row in epoch) == most
+    none = settings(Balance, labels=0, repeats=50, negatives=0)
+    thinned = listed({("common", False): 99, ("seldom", False): 1})
+    (epoch,) = drawn(thinned, none, steps=1)
+    assert {thinned[row].label for row in epoch} == {"common", "seldom"}
+
+
 def test_no_sample_comes_more_often_than_repeats():
     cells = listed({("common", False): 990, ("rare", False): 10})
     (epoch,) = drawn(cells, settings(Balance, labels=1, repeats=4))
