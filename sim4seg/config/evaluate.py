@@ -17,6 +17,13 @@ class Tts(Section):
     temperature: Annotated[float, Field(gt=0)]
 
 
+class Controls(Section):
+    """Answers to changed inputs, which must be worse than those to the inputs as they are."""
+
+    cases: Annotated[int, Field(ge=0)]
+    """Test cases of each dataset that are asked again, once for each of five changes; 0 = none."""
+
+
 class Evaluate(Section):
     """Scoring on the test split."""
 
@@ -24,3 +31,4 @@ class Evaluate(Section):
     max_new_tokens: Positive
     threads: Positive
     tts: Tts
+    controls: Controls

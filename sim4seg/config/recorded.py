@@ -34,6 +34,7 @@ ABSENT: dict[str, dict[str, Any]] = {
         "max_new_tokens": 256,
         "threads": 2,
         "tts": {"paths": 2, "perturbations": 2, "temperature": 0.7},
+        "controls": {"cases": 0},
     },
 }
 """What a key meant that a recorded params.yaml does not name. A fact about old files: added to, never changed."""

@@ -25,6 +25,8 @@ class Register(Section):
     """Of every candidate, whether there is a champion or not."""
     beat_baselines: bool
     """A candidate must beat the centre prior in gIoU and the majority label in Acc."""
+    require_evidence: bool
+    """Refuse a version of which the controls do not show, dataset by dataset, that it looks at the image."""
     margin: Fraction
     """The 95 % interval of the difference to the champion, in mean gIoU, cIoU and Acc, must not reach below minus
     this. The paired interval of 300 cases is about 0.04 to either side, so a smaller margin refuses equal models."""

@@ -34,6 +34,19 @@ class Answerer(Protocol):
         """Index of the candidate to trust."""
         ...
 
+    def answer_once(
+        self, images: list[NDArray[np.uint8]], questions: list[str], seeds: list[int], shuffled: bool
+    ) -> Sequence[Sequence[Candidate]]:
+        """For each image one greedy answer, in a list.
+
+        Args:
+            images: as for :meth:`answer`; they may be none of the data set's.
+            questions: one an image.
+            seeds: one an image; they decide the order of shuffled cells.
+            shuffled: whether the cells of the region matrix are put in random order.
+        """
+        ...
+
 
 class ModelAnswerer:
     """Answers with a saved model, running free: it sees the image and the question only."""
@@ -66,6 +79,23 @@ class ModelAnswerer:
             max_new_tokens=self.params.max_new_tokens,
             seeds=seeds,
             sam_embeddings=self.embeddings.read(images) if self.embeddings is not None else None,
+        )
+
+    def answer_once(
+        self, images: list[NDArray[np.uint8]], questions: list[str], seeds: list[int], shuffled: bool
+    ) -> Sequence[Sequence[Candidate]]:
+        """See :class:`Answerer`; SAM's encoder sees the images, since none of them need have been stored."""
+        from sim4seg.inference import tts
+
+        return tts.answer_batch(
+            self.model,
+            self.processor,
+            images,
+            questions,
+            temperature=self.params.tts.temperature,
+            max_new_tokens=self.params.max_new_tokens,
+            seeds=seeds,
+            shuffled=shuffled,
         )
 
     def choose(self, candidates: Sequence[Candidate]) -> int:

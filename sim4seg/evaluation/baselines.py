@@ -62,6 +62,15 @@ def fit_centre_prior(grids: NDArray[np.uint8], datasets: Sequence[str]) -> Centr
     return CentrePrior(cells=prior >= levels[best], level=float(levels[best]))
 
 
+def fit_dataset_priors(grids: NDArray[np.uint8], datasets: Sequence[str]) -> dict[str, CentrePrior]:
+    """:func:`fit_centre_prior` of each dataset by itself: its mean mask."""
+    names = np.asarray(datasets)
+    return {
+        str(name): fit_centre_prior(grids[names == name], [str(name)] * int((names == name).sum()))
+        for name in sorted(set(datasets))
+    }
+
+
 def majority_labels(datasets: Iterable[str], labels: Iterable[str]) -> dict[str, str]:
     """The most frequent training label of each dataset; of equally frequent ones the first in the alphabet."""
     counts: dict[str, Counter[str]] = {}

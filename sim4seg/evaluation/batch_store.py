@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,12 @@ class BatchStore:
 
     def __init__(self, work: Path, identity: str) -> None:
         self.folder = work / f"evaluate-{identity[:16]}"
+
+    def part(self, name: str) -> BatchStore:
+        """A store of its own within this one, discarded with it."""
+        inner = copy(self)
+        inner.folder = self.folder / name
+        return inner
 
     def _file(self, index: int) -> Path:
         return self.folder / f"batch-{index:05d}.parquet"

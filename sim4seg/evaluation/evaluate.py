@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from sim4seg.digest import digest_directory, digest_file
 from sim4seg.embeddings.index import INDEX
 from sim4seg.errors import DataError
 from sim4seg.evaluation.answerer import Answerer, ModelAnswerer
-from sim4seg.evaluation.baselines import fit_centre_prior, majority_labels, to_grid
+from sim4seg.evaluation.baselines import fit_centre_prior, fit_dataset_priors, majority_labels, to_grid
 from sim4seg.evaluation.batch_store import BatchStore
 from sim4seg.evaluation.cases import MODES, Case, to_frame, write_cases
 from sim4seg.evaluation.confidence import intervals
+from sim4seg.evaluation.controls import chosen_cases, control_cases
+from sim4seg.evaluation.gains import gains
 from sim4seg.evaluation.lesion_and_empty import lesion_and_empty
 from sim4seg.evaluation.metrics import overlap
 from sim4seg.evaluation.report import per_dataset_csv, results_markdown
@@ -106,8 +109,11 @@ def score_manifest(
                 remedy="lower ingest.splits of the other splits in params.yaml, or add data, and run dvc repro",
             )
     baselines = _baselines(samples, train, test)
+    load = cache(load)
     cases = score_rows(seed, params.batch_size, load, samples, test, store)
-    metrics = {**_metrics(seed, cases, baselines), "scorer": scorer(params)}
+    again = chosen_cases(seed, test, params.controls.cases)
+    controls = control_cases(seed, params.batch_size, load, samples, again, store) if len(again) else {}
+    metrics = {**_metrics(seed, cases, baselines, controls), "scorer": scorer(params)}
     write_cases(outputs.cases, cases)
     write_text(outputs.results, results_markdown(metrics))
     write_text(outputs.per_dataset, per_dataset_csv(metrics))
@@ -117,25 +123,31 @@ def score_manifest(
 
 
 def _baselines(samples: Samples, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Cases of the centre prior's masks and of the majority label, both learnt from the training split."""
+    """Cases of the training split's centre prior, of each dataset's own prior, and of its majority label."""
     grids = np.stack(
         [to_grid(samples.mask(shard, row)) for shard, row in zip(train["shard"], train["row"], strict=True)]
     )
     prior = fit_centre_prior(grids, train["dataset"].tolist())
+    priors = fit_dataset_priors(grids, train["dataset"].tolist())
     majority = majority_labels(train["dataset"], train["label"])
-    masks, labels = [], []
+    masks, own_masks, labels = [], [], []
     for row in records(test):
         target = samples.mask(row["shard"], row["row"])
-        mask_overlap = overlap(prior.predict(*target.shape), target)
-        known = {"dataset": row["dataset"], "label": row["label"], "lesion": bool(target.any())}
-        masks.append({**known, **vars(mask_overlap)})
+        known = {key: row[key] for key in ("id", "dataset", "label")} | {"lesion": bool(target.any())}
+        # A dataset that training never saw has no mean mask of its own.
+        own = priors.get(row["dataset"], prior)
+        masks.append({**known, **vars(overlap(prior.predict(*target.shape), target))})
+        own_masks.append({**known, **vars(overlap(own.predict(*target.shape), target))})
         # A dataset that training never saw has no majority label and gets none right.
         right = names_label(majority.get(row["dataset"]), row["label"], list(row["synonyms"]))
         labels.append({**known, "correct": right})
-    return {"centre_prior": pd.DataFrame(masks), "majority_label": pd.DataFrame(labels)}
+    tables = {"centre_prior": masks, "dataset_prior": own_masks, "majority_label": labels}
+    return {name: pd.DataFrame(rows) for name, rows in tables.items()}
 
 
-def _metrics(seed: int, cases: list[Case], baselines: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def _metrics(
+    seed: int, cases: list[Case], baselines: dict[str, pd.DataFrame], controls: dict[str, pd.DataFrame]
+) -> dict[str, Any]:
     frame = to_frame(cases)
     by_mode = {mode: frame[frame["mode"] == mode] for mode in MODES}
     return {
@@ -143,4 +155,5 @@ def _metrics(seed: int, cases: list[Case], baselines: dict[str, pd.DataFrame]) -
         "baselines": {name: summarise(rows) for name, rows in baselines.items()},
         "confidence": {mode: intervals(rows, seed) for mode, rows in by_mode.items()},
         "lesion_and_empty": {name: lesion_and_empty(rows) for name, rows in {**by_mode, **baselines}.items()},
+        "controls": {name: gains(by_mode["single"], rows, seed) for name, rows in {**controls, **baselines}.items()},
     }

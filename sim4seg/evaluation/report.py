@@ -9,6 +9,7 @@ from typing import Any
 
 from sim4seg.evaluation.cases import MODES
 from sim4seg.evaluation.lesion_and_empty import FIGURES as LESION_AND_EMPTY
+from sim4seg.evaluation.proof import CONTROL_TITLES, FIGURE_TITLES, gain_with_interval, unproven_sentences
 from sim4seg.evaluation.summary import FIGURES, Table
 
 HEADINGS = {"giou": "gIoU", "ciou": "cIoU", "dice": "Dice", "acc": "Acc"}
@@ -17,6 +18,7 @@ TITLES = {
     "tts": "test-time scaling, label-free choice",
     "tts_oracle": "test-time scaling, oracle's choice (sees the truth)",
     "centre_prior": "baseline: centre prior",
+    "dataset_prior": "baseline: each dataset's mean mask",
     "majority_label": "baseline: majority label",
 }
 
@@ -70,6 +72,33 @@ def _lesion_and_empty_table(metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _controls_table(metrics: Mapping[str, Any], figure: str) -> list[str]:
+    """What the model is ahead of each control, by dataset; nothing where no control has the figure."""
+    tables = {name: table for name, table in metrics["controls"].items() if figure in table["mean"]}
+    if not tables:
+        return []
+    datasets = [*sorted({key for table in tables.values() for key in table} - {"mean"}), "mean"]
+    lines = [_row(["dataset", *(CONTROL_TITLES[name] for name in tables)]), _row(["---", *["---:"] * len(tables)])]
+    for dataset in datasets:
+        gains = [table.get(dataset, {}).get(figure) for table in tables.values()]
+        lines.append(_row([dataset, *("–" if gain is None else gain_with_interval(gain) for gain in gains)]))
+    return ["", f"{FIGURE_TITLES[figure]}, the model less the control:", "", *lines]
+
+
+def _controls_section(metrics: Mapping[str, Any]) -> list[str]:
+    sentences = unproven_sentences(metrics["controls"])
+    return [
+        "## Controls: does it look?",
+        "",
+        "The same cases, answered with something taken away; times 100, with the 95 % interval of the difference. The",
+        "model has to be ahead of a blank image, another case's image, the mean masks and the majority label in every",
+        "dataset; the other controls say what it uses. Where it is not, or the cases are too few to tell:",
+        "",
+        *([f"- {sentence}" for sentence in sentences] or ["- nowhere"]),
+        *(line for figure in FIGURE_TITLES for line in _controls_table(metrics, figure)),
+    ]
+
+
 def results_markdown(metrics: Mapping[str, Any]) -> str:
     """The tables of results.md, times 100: means with 95 % intervals, by dataset, lesion and empty cases apart."""
     lines = [
@@ -90,6 +119,8 @@ def results_markdown(metrics: Mapping[str, Any]) -> str:
         "mean over the labels of how often each is diagnosed right. First the numbers of cases with and without one.",
         "",
         *_lesion_and_empty_table(metrics),
+        "",
+        *_controls_section(metrics),
     ]
     return "\n".join(lines) + "\n"
 

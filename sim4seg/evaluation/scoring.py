@@ -33,8 +33,12 @@ class Samples(Protocol):
 
 
 def scorer(params: Evaluate) -> str:
-    """Digest of what scores the single answers: code, libraries and settings. Test-time scaling has no part in them."""
-    return identity_of(__name__, {"evaluate": params.model_dump(mode="json", exclude={"tts"})}, {}).digest
+    """Digest of what scores the single answers: code, libraries and settings.
+
+    Test-time scaling and controls have no part in them.
+    """
+    settings = params.model_dump(mode="json", exclude={"tts", "controls"})
+    return identity_of(__name__, {"evaluate": settings}, {}).digest
 
 
 def in_order(rows: pd.DataFrame) -> pd.DataFrame:

@@ -65,6 +65,7 @@ def answer_batch(
     max_new_tokens: int,
     seeds: list[int],
     sam_embeddings: Tensor | None = None,
+    shuffled: bool = False,
 ) -> list[list[Candidate]]:
     """Answer a batch of questions; nothing of the true answer is fed.
 
@@ -77,6 +78,7 @@ def answer_batch(
         max_new_tokens: a text that has not ended by then is cut there.
         seeds: one for each image; decides its samples, whatever else is in the batch and whatever m and n are.
         sam_embeddings: (B, C, s, s) of SAM's image encoder, where they are known already.
+        shuffled: put the cells of each region matrix in random order, in place of the n variants: a control.
 
     Returns:
         For each image m * n candidates, path by path; m where RVLS2M is off, since it is its mask that is perturbed.
@@ -87,7 +89,7 @@ def answer_batch(
         ModelError: nothing is asked for, or the lists differ in length, or a question is empty.
     """
     _check(images, questions, seeds, paths, perturbations, max_new_tokens)
-    if not model.config.region["enabled"]:
+    if shuffled or not model.config.region["enabled"]:
         perturbations = 1
     device = next(model.parameters()).device
     visual = {name: value.to(device) for name, value in processor.image_inputs(images).items()}
@@ -103,7 +105,7 @@ def answer_batch(
         torch.tensor([0.0] + [temperature] * (paths - 1)),
     )
     image_states = model.image_states(writing.prompt_states, prompt["input_ids"], visual["vision_grid"])
-    noise = region_noise(seeds, paths, perturbations)
+    noise = shuffled_cells(seeds, paths) if shuffled else region_noise(seeds, paths, perturbations)
     masks = _predict_masks(model, writing.seg_states, image_states, visual, noise)
     shape = (len(images), paths, perturbations)
     by_image = [
@@ -203,6 +205,20 @@ def region_noise(seeds: list[int], paths: int, variants: int) -> Perturbation | 
         return torch.stack(rows)
 
     return perturbed
+
+
+def shuffled_cells(seeds: list[int], paths: int) -> Perturbation:
+    """What puts the cells of each region matrix in an order of its own; arguments as for :func:`region_noise`."""
+
+    def shuffled(regions: Tensor) -> Tensor:
+        rows = []
+        for index, region in enumerate(regions):
+            generator = decoding.region_generator(seeds[index // paths], index % paths)
+            order = torch.randperm(region.numel(), generator=generator).to(region.device)
+            rows.append(region.flatten()[order].view_as(region))
+        return torch.stack(rows)
+
+    return shuffled
 
 
 def plain_text(processor: Sim4SegProcessor, ids: list[int]) -> str:

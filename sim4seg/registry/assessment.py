@@ -174,6 +174,9 @@ def _by_itself(params: Register, store: Store, version: ModelVersion) -> tuple[l
     failed += rules.below_floors(params, metrics)
     if params.beat_baselines:
         failed += rules.not_above_baselines(metrics)
+    not_shown = rules.not_shown_to_look(metrics)
+    if params.require_evidence:
+        failed += [f"register.require_evidence: {sentence}" for sentence in not_shown]
     commit = str(version.tags.get(COMMIT, NONE))
     failed += rules.commit_not_clean(params, commit)
     try:
@@ -182,6 +185,8 @@ def _by_itself(params: Register, store: Store, version: ModelVersion) -> tuple[l
         failed.append(error.what)
     asked = ["floors", *(["baselines"] if params.beat_baselines else []), "gates, lineage and weights checked"]
     remarks = [", ".join(asked)]
+    if not params.require_evidence:
+        remarks += [f"register.require_evidence is off: {sentence}" for sentence in not_shown]
     if commit == NONE:
         remarks.append("made outside git")
     elif commit.endswith(CHANGES):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sim4seg.comparison.differences import FIGURES
-from sim4seg.registry.rules import MODE, figure
+from sim4seg.registry.rules import MODE, figure, not_shown_to_look
 
 
 def model_card(name: str, tags: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
@@ -27,6 +27,10 @@ def model_card(name: str, tags: Mapping[str, str], metrics: Mapping[str, Any]) -
             "| figure | value |",
             "|---|---|",
             *scores,
+            "",
+            "## Where it is not shown that it looks at the image",
+            "",
+            *[f"- {sentence}" for sentence in not_shown_to_look(metrics) or ["nowhere"]],
             "",
             "## Origin",
             "",

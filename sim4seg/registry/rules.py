@@ -8,6 +8,7 @@ from typing import Any
 from sim4seg.comparison.differences import FIGURES, Comparison
 from sim4seg.config.register import Register
 from sim4seg.errors import RegistryError
+from sim4seg.evaluation.proof import CONTROL_TITLES, MUST_LOSE, unproven_sentences
 from sim4seg.registry.tags import CHANGES, NONE
 
 MODE = "single"
@@ -55,6 +56,18 @@ def not_above_baselines(metrics: Mapping[str, Any]) -> list[str]:
                 f"mean {FIGURES[key]} {value:.4f} does not beat the {title}'s {other:.4f}: {other - value:.4f} short"
             )
     return failed
+
+
+def not_shown_to_look(metrics: Mapping[str, Any]) -> list[str]:
+    """Datasets in which the controls do not show that the model looks at the image.
+
+    Figures without controls show nothing: ``evaluate.controls.cases`` was 0, or there were none yet.
+    """
+    controls = metrics.get("controls", {})
+    lacking = [title for name, title in CONTROL_TITLES.items() if name in MUST_LOSE and name not in controls]
+    if lacking:
+        return [f"no control of {', '.join(lacking)}: set evaluate.controls.cases"]
+    return unproven_sentences(controls)
 
 
 def worse_than_champion(params: Register, comparison: Comparison) -> list[str]:

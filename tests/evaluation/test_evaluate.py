@@ -69,6 +69,11 @@ class Rule:
     def choose(self, candidates: Sequence[Candidate]) -> int:
         return len(candidates) - 1
 
+    def answer_once(
+        self, images: list[np.ndarray], questions: list[str], seeds: list[int], shuffled: bool
+    ) -> Sequence[Sequence[Candidate]]:
+        return [candidates[:1] for candidates in self.answer(images, questions, seeds)]
+
 
 def manifest() -> pd.DataFrame:
     rows = []
@@ -95,11 +100,11 @@ def outputs(folder: Path) -> Outputs:
     return Outputs(*(folder / name for name in names))
 
 
-def run(folder: Path, rule: Rule, frame: pd.DataFrame | None = None) -> None:
+def run(folder: Path, rule: Rule, frame: pd.DataFrame | None = None, cases: int = 0) -> None:
     data = manifest() if frame is None else frame
     score_manifest(
         7,
-        settings(Evaluate, batch_size=4),
+        settings(Evaluate, batch_size=4, controls={"cases": cases}),
         lambda: rule,
         Squares(),
         data,
@@ -115,7 +120,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_shape_of_the_metrics(tmp_path: Path) -> None:
     run(tmp_path, Rule())
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert set(metrics) == {"single", "tts", "tts_oracle", "baselines", "confidence", "lesion_and_empty", "scorer"}
+    keys = {"single", "tts", "tts_oracle", "baselines", "confidence", "lesion_and_empty", "controls", "scorer"}
+    assert set(metrics) == keys
     for mode in MODES:
         assert set(metrics[mode]) == {"a", "b", "mean"}
         assert set(metrics[mode]["mean"]) == {"giou", "ciou", "dice", "acc", "n"}
@@ -124,7 +130,8 @@ def test_the_shape_of_the_metrics(tmp_path: Path) -> None:
     assert set(metrics["baselines"]["centre_prior"]["mean"]) == {"giou", "ciou", "dice", "n"}
     assert set(metrics["baselines"]["majority_label"]["mean"]) == {"acc", "n"}
     apart = metrics["lesion_and_empty"]
-    assert set(apart) == {*MODES, "centre_prior", "majority_label"}
+    assert set(apart) == {*MODES, *metrics["baselines"]}
+    assert set(metrics["controls"]) == set(metrics["baselines"]) == {"centre_prior", "dataset_prior", "majority_label"}
     for table in apart.values():
         assert (table["mean"]["n_lesion"], table["mean"]["n_empty"]) == (11, 2)  # rows 18 and 24 are empty
         assert set(table) == {"a", "b", "mean"}
@@ -177,6 +184,19 @@ def test_interrupted_and_rerun_gives_the_same_bytes_without_answering_twice(tmp_
     rest = Rule()
     run(tmp_path / "parts", rest)
     assert rest.shown == 13 - 8
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert list((tmp_path / "parts" / "work").iterdir()) == []
+
+
+def test_controls_that_are_interrupted_go_on_too(tmp_path: Path) -> None:
+    whole = Rule()
+    run(tmp_path / "whole", whole, cases=4)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", Rule(stop_after=13 + 10), cases=4)
+    rest = Rule()
+    run(tmp_path / "parts", rest, cases=4)
+    # Batches of 4: all 13 of the scoring, both batches of the first control and one of the second were finished.
+    assert rest.shown == whole.shown - 13 - 12
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     assert list((tmp_path / "parts" / "work").iterdir()) == []
 

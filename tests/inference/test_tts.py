@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sim4seg.errors import ModelError
 from sim4seg.inference import decoding
-from sim4seg.inference.tts import NOISE, Candidate, answer_batch, choose, plain_text, region_noise
+from sim4seg.inference.tts import NOISE, Candidate, answer_batch, choose, plain_text, region_noise, shuffled_cells
 from tests.inference.lively import pictures, prefer
 
 QUESTIONS = ["Where is the lesion?", "Where?", "What is it?"]
@@ -202,3 +202,24 @@ def test_no_candidate_scores_better_than_the_chosen(drawn):
 
     chosen = choose([candidate(pixels, value) for pixels, value in drawn])
     assert score(chosen) >= max(map(score, range(len(drawn)))) - 1e-9
+
+
+def test_shuffled_cells_are_the_same_cells_elsewhere(lively):
+    regions = torch.rand(4, 3, 5, generator=torch.Generator().manual_seed(0))  # two images, two paths
+    found = shuffled_cells([5, 6], 2)(regions)
+    assert found.shape == regions.shape and not torch.equal(found, regions)
+    assert torch.equal(found.flatten(1).sort(1).values, regions.flatten(1).sort(1).values)
+    orders = [found[row].flatten().argsort()[regions[row].flatten().argsort().argsort()] for row in range(4)]
+    assert len({tuple(order.tolist()) for order in orders}) == 4, "each answer has an order of its own"
+    assert torch.equal(shuffled_cells([6], 2)(regions[2:]), found[2:]), "whatever else is in the batch"
+    model, processor = lively
+    prefer(model, processor, end=50.0)
+    asked = {"temperature": TEMPERATURE, "max_new_tokens": 1, "seeds": [3]}
+    plain, shuffled = (
+        answer_batch(model, processor, pictures()[:1], QUESTIONS[:1], **asked, shuffled=how)[0] for how in (False, True)
+    )
+    assert len(shuffled) == 1 and shuffled[0].text == plain[0].text
+    one, other = plain[0].similarity.ravel(), shuffled[0].similarity.ravel()
+    assert not np.array_equal(one, other)
+    np.testing.assert_allclose(np.sort(one), np.sort(other), atol=1e-6)
+    assert not np.allclose(plain[0].probability, shuffled[0].probability, atol=1e-6), "the prompt is another"

@@ -16,6 +16,7 @@ SETTINGS: dict[str, Any] = {
     "name": "sim4seg",
     "floors": Floors(giou=0.0, ciou=0.0, acc=0.0),
     "beat_baselines": True,
+    "require_evidence": False,
     "margin": 0.05,
     "subgroup_margin": 0.2,
     "subgroup_min": 20,
@@ -72,6 +73,25 @@ def test_a_figure_that_equals_its_baseline_does_not_beat_it() -> None:
     assert rules.not_above_baselines(metrics(centre=0.5, majority=0.625)) == [
         "mean gIoU 0.5000 does not beat the centre prior's 0.5000: 0.0000 short",
         "mean Acc 0.5000 does not beat the majority label's 0.6250: 0.1250 short",
+    ]
+
+
+def test_what_the_controls_do_not_show_is_listed_by_dataset() -> None:
+    sure, unsure = ({"n": 9, "low": low, "gain": 0.2, "high": 0.4} for low in (0.1, -0.1))
+    table = {"a": {"giou_lesion": sure, "balanced_acc": sure}, "b": {"giou_lesion": sure}}
+    controls = dict.fromkeys(("blank", "other_image", "centre_prior", "dataset_prior", "majority_label"), table)
+    assert rules.not_shown_to_look({"controls": controls}) == []
+    worse = {**controls, "other_image": {**table, "b": {"giou_lesion": unsure}, "mean": {"giou_lesion": unsure}}}
+    assert rules.not_shown_to_look({"controls": worse}) == [
+        "b: IoU of cases with a lesion is not shown to be better than with another case's image (+20.0 [-10.0, +40.0])"
+    ]
+    assert rules.not_shown_to_look({"controls": {**controls, "other_question": {"a": {"giou_lesion": unsure}}}}) == []
+
+
+def test_figures_without_controls_show_nothing() -> None:
+    assert rules.not_shown_to_look(metrics()) == [
+        "no control of a blank image, another case's image, the centre prior, the dataset's mean mask, the majority "
+        "label: set evaluate.controls.cases"
     ]
 
 

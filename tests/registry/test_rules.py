@@ -20,6 +20,7 @@ from sim4seg.registry import (
     newest_of_snapshot,
     promote,
     refuse,
+    register_model,
     versions_of_snapshot,
 )
 from sim4seg.registry.store import Store
@@ -114,6 +115,26 @@ def test_what_failed_is_refused_even_if_it_would_pass_now(workspace):
     wanting = assess(settings(Register, floors={"giou": 0.9}), 3, workspace.root)
     assert wanting.failed and "is the champion already" in refuse(PARAMS, wanting, workspace.root).message
     assert decision(PARAMS, 3, workspace.root).startswith("promoted by")
+
+
+def test_a_model_that_is_not_shown_to_look_is_named_and_refused_where_evidence_is_asked_for(workspace):
+    workspace.score()
+    metrics = json.loads((workspace.root / "reports/metrics.json").read_text())
+    gain = {"n": 40, "low": -0.02, "gain": 0.01, "high": 0.04}
+    names = ("blank", "other_image", "centre_prior", "dataset_prior", "majority_label")
+    metrics["controls"] = {name: {"busi": {"giou_lesion": gain}, "mean": {"giou_lesion": gain}} for name in names}
+    workspace.write("reports/metrics.json", metrics)
+    version = register_model(PARAMS, workspace.model, workspace.out, workspace.root)
+    said = "busi: IoU of cases with a lesion is not shown to be better than with a blank image (+1.0 [-2.0, +4.0])"
+    asked = settings(Register, require_evidence=True)
+    with pytest.raises(NotPromoted) as refused:
+        promote(asked, workspace=workspace.root)
+    assert f"register.require_evidence: {said}" in str(refused.value)
+    found = assess(PARAMS, None, workspace.root)
+    assert not found.failed and any(said in remark for remark in found.remarks)
+    store = Store("sim4seg", workspace.root)
+    assert said in store.evidence(store.version(version.version), "model_card.md").read_text()
+    assert promote(PARAMS, workspace=workspace.root).changed
 
 
 def test_a_declined_candidate_is_promoted_only_by_name(workspace):
