@@ -64,6 +64,16 @@ def _reason(error: OSError) -> str:
     return str(listed[0][2] if listed else error.strerror or error)
 
 
+def _is_of(error: OSError, partial: Path) -> bool:
+    """Whether an error comes from writing ``partial``, as far as it says: a number, and no other file's name."""
+    if isinstance(error, shutil.Error):
+        return True
+    if error.errno is None or not isinstance(error.filename, str | bytes):
+        return error.errno is not None
+    named, own = Path(os.fsdecode(error.filename)).absolute(), partial.absolute()
+    return named.is_relative_to(own) or own.is_relative_to(named)
+
+
 @contextmanager
 def _partial(path: Path, *, directory: bool) -> Iterator[Path]:
     partial = _sibling(path)
@@ -78,6 +88,8 @@ def _partial(path: Path, *, directory: bool) -> Iterator[Path]:
     except OSError as error:
         with suppress(OSError):
             _remove(partial)
+        if not _is_of(error, partial):
+            raise  # a decoder that met a damaged file, or a file elsewhere that cannot be read: the disk is well
         raise Sim4SegError(
             f"could not write the output: {_reason(error)}",
             where=str(path),

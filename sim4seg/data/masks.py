@@ -59,7 +59,7 @@ def _from_files(spec: MaskFiles, size: tuple[int, int], max_pixels: int) -> Mask
     union = np.zeros((size[1], size[0]), dtype=bool)
     for path in spec.paths:
         with open_bounded(path, max_pixels) as image:
-            mask = foreground(load_pixels(image, path.name))
+            mask = foreground(load_pixels(image, path))
         union |= _to_size(mask, size, path)
     return union
 
@@ -105,7 +105,7 @@ def _from_crops(spec: MaskCrops, size: tuple[int, int], max_pixels: int) -> Mask
     canvas = np.zeros((height, width), dtype=bool)
     for path, left, top in spec.crops:
         with open_bounded(path, max_pixels) as image:
-            crop = np.asarray(load_pixels(image, path.name).convert("RGBA").convert("L")) > 0
+            crop = np.asarray(load_pixels(image, path).convert("RGBA").convert("L")) > 0
         if left < 0 or top < 0 or top + crop.shape[0] > height or left + crop.shape[1] > width:
             raise BadSample("a mask crop does not fit its canvas", where=path.name, remedy="check the annotation table")
         canvas[top : top + crop.shape[0], left : left + crop.shape[1]] |= crop

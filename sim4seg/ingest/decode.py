@@ -18,6 +18,7 @@ from sim4seg.config.base import Base
 from sim4seg.config.ingest import Ingest
 from sim4seg.data.adapters import Adapter, ReadLog
 from sim4seg.data.dataset_vocabulary import load_vocabulary
+from sim4seg.data.decoding import decoding
 from sim4seg.data.duplicates import perceptual_hash
 from sim4seg.data.images import decode_image, encode_png, stored_size
 from sim4seg.data.masks import decode_mask
@@ -67,9 +68,10 @@ def decode(task: DecodeTask, params: Ingest) -> Decoded:
         if not sample.label:
             raise BadSample("no diagnosis label", remedy="add it to the dataset's table")
         label = vocabulary.canonical(sample.label)
-        size, orientation = stored_size(sample.image, params.max_pixels)
-        image = decode_image(sample.image, max_pixels=params.max_pixels, max_side=params.max_side)
-        mask = decode_mask(sample.mask, size, orientation, image.shape[:2], params.max_pixels)
+        with decoding("sample", sample.image):
+            size, orientation = stored_size(sample.image, params.max_pixels)
+            image = decode_image(sample.image, max_pixels=params.max_pixels, max_side=params.max_side)
+            mask = decode_mask(sample.mask, size, orientation, image.shape[:2], params.max_pixels)
     except BadSample as error:
         at = f" ({error.where})" if error.where else ""
         return Decoded(task.dataset, sample.key, reason=f"{error.what}{at}; {error.remedy}")

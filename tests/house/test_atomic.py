@@ -158,3 +158,15 @@ def test_a_move_that_fails_leaves_the_source_and_the_old(tmp_path: Path, monkeyp
         move_directory(source, out)
     assert (source / "a").read_text() == "new" and (out / "a").read_text() == "old"
     assert listing(tmp_path) == ["out", "out/a", "source", "source/a"]
+
+
+def test_a_read_error_does_not_blame_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="image file is truncated"), atomic_directory(tmp_path / "out"):
+        raise OSError("image file is truncated")
+    with pytest.raises(FileNotFoundError, match="elsewhere"), atomic_directory(tmp_path / "out"):
+        (tmp_path / "elsewhere").read_text()
+    with pytest.raises(Sim4SegError, match="could not write the output"), atomic_directory(tmp_path / "out") as partial:
+        (partial / "missing" / "below").write_text("x")
+    with pytest.raises(Sim4SegError, match="could not write the output"), atomic_file(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
