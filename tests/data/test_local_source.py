@@ -200,8 +200,7 @@ def test_a_link_that_has_died_since_the_snapshot_is_named(tmp_path):
 )
 def test_names_that_a_snapshot_cannot_hold_are_refused_before_anything_is_written(tmp_path, name, shown):
     folder = generic(tmp_path / "raw", 1)
-    with open(os.fsencode(folder / "images") + b"/" + name, "wb"):
-        pass
+    (folder / "images" / os.fsdecode(name)).touch()
     with pytest.raises(SourceError, match="1 name cannot be written into a snapshot") as caught:
         fetched(tmp_path, tmp_path / "raw")
     assert caught.value.where == f"{folder}/images/{shown}" and "rename" in caught.value.remedy
@@ -211,12 +210,13 @@ def test_names_that_a_snapshot_cannot_hold_are_refused_before_anything_is_writte
 
 def test_a_folder_of_such_a_name_and_a_link_to_one(tmp_path):
     folder = generic(tmp_path / "raw", 1)
-    os.mkdir(os.fsencode(folder) + b"/f\xfcr")
-    os.symlink(b"f\xfcr/nothing", os.fsencode(folder) + b"/link")
+    latin = folder / os.fsdecode(b"f\xfcr")
+    latin.mkdir()
+    (folder / "link").symlink_to(f"{latin.name}/nothing")
     with pytest.raises(SourceError, match="1 name") as caught:
         listed(tmp_path / "raw")
     assert caught.value.where.endswith(r"generic/f\xfcr")
-    os.rmdir(os.fsencode(folder) + b"/f\xfcr")
+    latin.rmdir()
     with pytest.raises(SourceError, match="1 link") as caught:
         listed(tmp_path / "raw")
     assert caught.value.where.endswith(r"generic/link -> f\xfcr/nothing")

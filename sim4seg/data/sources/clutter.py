@@ -1,4 +1,4 @@
-"""Files that no data set has and that come by themselves: from file managers, network drives, editors, version control."""
+"""Files that are no data and come by themselves: of file managers, network drives, editors, version control."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files below folders of this machine, links followed: whoever put a link there says that it belongs to the data."""
+"""The files below folders of this machine, links followed: who put a link there says that it belongs to the data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def explained(path: Path) -> Iterator[None]:
         raise SourceError(
             f"a file or folder of the source cannot be read: {error.strerror or error}",
             where=readable(error.filename or path),
-            remedy="give the user who runs this the right to read it, or check the disk; then run the same command again",
+            remedy="give the user who runs this the right to read it, or check the disk; then run again",
         ) from error
 
 
@@ -62,7 +62,7 @@ def files_below(folders: Iterable[Path]) -> list[Path]:
             if _goes_nowhere(folder):
                 found.dangling.append(folder)
             elif folder.is_dir():
-                _visit(folder, (_real(os.stat(folder)),), found)
+                _visit(folder, (_real(folder.stat()),), found)
     _refuse_names(found.unnameable)
     _refuse_dangling(found.dangling)
     return sorted(found.files)
@@ -79,16 +79,15 @@ def _goes_nowhere(path: Path) -> bool:
 
 def _visit(folder: Path, above: tuple[tuple[int, int], ...], found: _Found) -> None:
     """Go through a folder; ``above`` are the real folders on the way to it, itself included."""
-    for name in sorted(os.listdir(folder)):
-        path = folder / name
-        if is_clutter(name):
+    for path in sorted(folder.iterdir()):
+        if is_clutter(path.name):
             continue
-        if not _fits_a_snapshot(name):
+        if not _fits_a_snapshot(path.name):
             found.unnameable.append(path)
         elif _goes_nowhere(path):
             found.dangling.append(path)
         else:
-            state = os.stat(path)
+            state = path.stat()
             if stat.S_ISREG(state.st_mode):
                 found.files.add(path)
             elif stat.S_ISDIR(state.st_mode):
@@ -118,8 +117,8 @@ def _refuse_names(paths: list[Path]) -> None:
         raise SourceError(
             f"{_count(paths, 'name')} cannot be written into a snapshot: not UTF-8, or with a backslash",
             where=_shown([readable(path) for path in paths]),
-            remedy="rename what is listed (`convmv -r -f latin1 -t utf8 --notest FOLDER` does a whole folder, if that is "
-            "what the names are in), in the tables that name them too; then run the same command again",
+            remedy="rename what is listed (`convmv -r -f latin1 -t utf8 --notest FOLDER` does a whole folder of names in "
+            "Latin-1), in the tables that name them too; then run the same command again",
         )
 
 
@@ -127,7 +126,7 @@ def _refuse_dangling(paths: list[Path]) -> None:
     if paths:
         raise SourceError(
             f"{_count(paths, 'link')} to something that is not there",
-            where=_shown([f"{readable(path)} -> {readable(os.readlink(path))}" for path in paths]),
+            where=_shown([f"{readable(path)} -> {readable(path.readlink())}" for path in paths]),
             remedy="mount the disk or mend the link; where git-annex or DataLad made it, `git annex get .` or "
             "`datalad get .` in that data set; or remove the link, and the data are taken without it",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,7 +101,7 @@ class LocalSource:
         if not source.is_file():
             what = "a file of the snapshot is missing"
             if source.is_symlink():
-                what = f"a file of the snapshot is a link to something that is not there: {os.readlink(source)}"
+                what = f"a file of the snapshot is a link to something that is not there: {source.readlink()}"
             raise SourceError(what, where=str(source), remedy=remedy)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
