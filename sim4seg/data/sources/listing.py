@@ -117,7 +117,7 @@ def _refuse_names(paths: list[Path]) -> None:
         raise SourceError(
             f"{_count(paths, 'name')} cannot be written into a snapshot: not UTF-8, or with a backslash",
             where=_shown([readable(path) for path in paths]),
-            remedy="rename what is listed (`convmv -r -f latin1 -t utf8 --notest FOLDER` does a whole folder of names in "
+            remedy="rename what is listed (`convmv -r -f latin1 -t utf8 --notest FOLDER` does a folder of names in "
             "Latin-1), in the tables that name them too; then run the same command again",
         )
 
