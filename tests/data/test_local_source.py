@@ -1,5 +1,6 @@
 """A source in a folder as users have it: with links, clutter, names of an older system, folders without rights."""
 
+import builtins
 import json
 import os
 import re
@@ -228,18 +229,31 @@ def test_names_of_other_scripts_are_taken(tmp_path):
     assert "generic/images/müller 影像.png" in listed(tmp_path / "raw")
 
 
-@pytest.mark.parametrize("what", ["folder", "file"])
-def test_what_cannot_be_read_is_named(tmp_path, monkeypatch, what):
+def without_rights(monkeypatch, function, *ends):
     """By a planted error: whoever runs the tests may be root, who reads everything."""
-    generic(tmp_path / "raw", 1)
-    called = os.listdir if what == "folder" else open
+    module, _, name = function.rpartition(".")
+    called = getattr({"os": os, "builtins": builtins}[module], name)
 
-    def refuse(path, *rest):
-        if str(path).endswith(("images", "000.png")):
+    def refuse(path, *rest, **named):
+        if str(path).endswith(ends):
             raise PermissionError(13, "Permission denied", str(path))
-        return called(path, *rest)
+        return called(path, *rest, **named)
 
-    monkeypatch.setattr(*(("os.listdir",) if what == "folder" else ("builtins.open",)), refuse)
+    monkeypatch.setattr(function, refuse)
+
+
+@pytest.mark.parametrize("function", ["os.listdir", "builtins.open"])
+def test_what_cannot_be_read_is_named(tmp_path, monkeypatch, function):
+    generic(tmp_path / "raw", 1)
+    without_rights(monkeypatch, function, "generic/images", "images/000.png")
     with pytest.raises(SourceError, match="cannot be read: Permission denied") as caught:
         listed(tmp_path / "raw")
     assert "generic/images" in caught.value.where and "right" in caught.value.remedy
+
+
+def test_what_can_be_read_no_more_is_named_when_the_source_is_checked(tmp_path, monkeypatch):
+    generic(tmp_path / "raw", 1)
+    snapshot = LocalSource(tmp_path / "raw").take_snapshot()
+    without_rights(monkeypatch, "builtins.open", "images/000.png")
+    with pytest.raises(SourceError, match="cannot be read: Permission denied"):
+        list(LocalSource(tmp_path / "raw").check(snapshot))

@@ -70,15 +70,17 @@ class LocalSource:
         """One line for each file that is missing or no longer what it was.
 
         Raises:
-            SourceError: an unsafe key, or no folder there.
+            SourceError: an unsafe key, no folder there, or no right to read.
         """
         if not self.root.is_dir():
             raise SourceError("no such folder", where=str(self.root), remedy="set SIM4SEG_SOURCE_ROOT")
         entries = [entry for entry in snapshot.objects if isinstance(entry, LocalObject)]
         for entry in with_progress(entries, "check", total=len(entries)):
             file = self._path(entry)
-            if not _holds(file, entry):
-                yield f"{entry.key} {'has changed' if file.is_file() else 'is missing'}"
+            with explained(file):
+                held, there = _holds(file, entry), file.is_file()
+            if not held:
+                yield f"{entry.key} {'has changed' if there else 'is missing'}"
 
     def _path(self, entry: LocalObject) -> Path:
         """Where an object of a snapshot lies.
@@ -98,7 +100,9 @@ class LocalSource:
     def _copy(self, entry: LocalObject, target: Path) -> None:
         source = self._path(entry)
         remedy = "restore the file, or take a new snapshot with `sim4seg snapshot` and commit it"
-        if not source.is_file():
+        with explained(source):
+            there = source.is_file()
+        if not there:
             what = "a file of the snapshot is missing"
             if source.is_symlink():
                 what = f"a file of the snapshot is a link to something that is not there: {source.readlink()}"
