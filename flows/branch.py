@@ -11,7 +11,7 @@ from pathlib import Path
 from flows.workspace import FOLDER
 from sim4seg.errors import Sim4SegError, Unreachable
 from sim4seg.git import GitError, git
-from sim4seg.lineage.worktree import add_worktree, remove_worktree
+from sim4seg.lineage.worktree import add_worktree, project_in, remove_worktree
 
 COMMITTED = ("source.snapshot.json", "dvc.lock", "reports")
 NETWORK = re.compile(r"resolve host|timed out|Connection (refused|reset|closed)|unable to access|Could not read from")
@@ -23,16 +23,18 @@ class Branch:
     """One retraining's place.
 
     Attributes:
-        workspace: the main checkout.
-        tree: the worktree.
+        workspace: the project in the main checkout.
+        tree: the project in the worktree.
         name: of the branch, ``retrain/<UTC time>-<digest of the snapshot>``.
         commit: of the workspace that it starts from.
+        worktree: the folder of the worktree; where the project is the whole repository, the same as ``tree``.
     """
 
     workspace: Path
     tree: Path
     name: str
     commit: str
+    worktree: Path
 
 
 def refuse_uncommitted_parameters(workspace: Path) -> None:
@@ -50,24 +52,29 @@ def refuse_uncommitted_parameters(workspace: Path) -> None:
         )
 
 
-def _drop_outdated(workspace: Path, tree: Path, commit: str) -> None:
+def _work_aside(worktree: Path) -> Path:
+    """Where checkpoints wait while a worktree is made anew."""
+    return worktree.with_name(f"{worktree.name}.work")
+
+
+def _drop_outdated(workspace: Path, worktree: Path, commit: str) -> None:
     """Remove what a run on an earlier commit left, but for training checkpoints: they know what they were made by."""
-    work_aside = tree.with_name(f"{tree.name}.work")
-    if (tree / "work").is_dir() and not work_aside.exists():
-        (tree / "work").rename(work_aside)
-    name = git(tree, "branch", "--show-current")
+    work, work_aside = project_in(workspace, worktree) / "work", _work_aside(worktree)
+    if work.is_dir() and not work_aside.exists():
+        work.rename(work_aside)
+    name = git(worktree, "branch", "--show-current")
     started = git(workspace, "merge-base", name, commit) if name else ""
     empty = bool(name) and git(workspace, "rev-parse", name) == started
-    remove_worktree(workspace, tree)
+    remove_worktree(workspace, worktree)
     if empty:
         git(workspace, "branch", "-D", name)
 
 
-def _current(tree: Path, commit: str) -> str | None:
+def _current(worktree: Path, commit: str) -> str | None:
     """The branch that is in the worktree, if it starts from ``commit``."""
     try:
-        name = git(tree, "branch", "--show-current")
-        git(tree, "merge-base", "--is-ancestor", commit, "HEAD")
+        name = git(worktree, "branch", "--show-current")
+        git(worktree, "merge-base", "--is-ancestor", commit, "HEAD")
     except GitError:
         return None
     return name or None
@@ -77,7 +84,7 @@ def open_branch(workspace: Path, digest: str) -> Branch:
     """The branch and worktree for a snapshot; those of a run that was killed are taken up with all they hold.
 
     Args:
-        workspace: the main checkout.
+        workspace: the project in the main checkout.
         digest: of the snapshot.
 
     Raises:
@@ -85,17 +92,17 @@ def open_branch(workspace: Path, digest: str) -> Branch:
     """
     workspace = workspace.resolve()
     commit = git(workspace, "rev-parse", "HEAD")
-    tree = workspace / FOLDER / digest[:12]
-    name = _current(tree, commit) if tree.is_dir() else None
-    if tree.is_dir() and name is None:
-        _drop_outdated(workspace, tree, commit)
+    worktree = workspace / FOLDER / digest[:12]
+    name = _current(worktree, commit) if worktree.is_dir() else None
+    if worktree.is_dir() and name is None:
+        _drop_outdated(workspace, worktree, commit)
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     name = name or f"retrain/{now}-{digest[:12]}"
-    add_worktree(workspace, tree, commit, name)
-    work_aside = tree.with_name(f"{tree.name}.work")
+    tree = add_worktree(workspace, worktree, commit, name)
+    work_aside = _work_aside(worktree)
     if work_aside.is_dir() and not (tree / "work").exists():
         work_aside.rename(tree / "work")
-    return Branch(workspace, tree, name, commit)
+    return Branch(workspace, tree, name, commit, worktree)
 
 
 def commit(branch: Branch, message: str) -> str:
@@ -137,5 +144,5 @@ def publish(branch: Branch, remote: str) -> None:
 
 def close_branch(branch: Branch) -> None:
     """Remove the worktree; the branch stays, it is the record."""
-    remove_worktree(branch.workspace, branch.tree)
-    shutil.rmtree(branch.tree.with_name(f"{branch.tree.name}.work"), ignore_errors=True)
+    remove_worktree(branch.workspace, branch.worktree)
+    shutil.rmtree(_work_aside(branch.worktree), ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sim4seg.loopback import spare_loopback
 from sim4seg.offline import silence
 
 PATIENT = {
@@ -19,11 +20,14 @@ PATIENT = {
 def configure(*, server: bool) -> None:
     """Settings of this process and of those it starts; values the user has set win.
 
+    Servers on this machine, Prefect's own among them, are asked for without the user's proxy.
+
     Args:
         server: True = report to the server that PREFECT_API_URL names, if it names one. False = to none, whatever
             the environment says: a demo tells nobody.
     """
     silence()
+    spare_loopback()
     os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").resolve()))
     if not server:
         os.environ["PREFECT_HOME"] = str(Path(".prefect").resolve())

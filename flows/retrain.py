@@ -43,7 +43,7 @@ from sim4seg.data.snapshot import Snapshot, read_snapshot, snapshot_digest, writ
 from sim4seg.errors import GateRefused, Sim4SegError  # noqa: E402
 from sim4seg.lineage.dvc_graph import read_graph  # noqa: E402
 from sim4seg.lineage.dvc_project import default_remote  # noqa: E402
-from sim4seg.lineage.worktree import environment, remove_worktree  # noqa: E402
+from sim4seg.lineage.worktree import environment, project_in, remove_worktree  # noqa: E402
 
 if TYPE_CHECKING:
     from sim4seg.registry import KnownVersion
@@ -128,10 +128,11 @@ def _retrain(params: Params, force: bool, policy: Policy) -> State[Any]:
 
 def _close_decided(params: Params) -> None:
     """Remove the worktrees of versions that were waiting for approval and have been decided since."""
-    for tree in sorted(path for path in FOLDER.glob("*") if (path / SNAPSHOT).is_file()):
-        version = _known_version(params, snapshot_digest(read_snapshot(tree / SNAPSHOT)))
+    for worktree in sorted(path for path in FOLDER.glob("*") if path.is_dir()):
+        file = project_in(Path(), worktree) / SNAPSHOT
+        version = _known_version(params, snapshot_digest(read_snapshot(file))) if file.is_file() else None
         if version is not None and version.decision:
-            remove_worktree(Path(), tree)
+            remove_worktree(Path(), worktree)
 
 
 @flow(name=RETRAIN, log_prints=True, on_completion=[notify], on_failure=[notify], on_crashed=[notify])

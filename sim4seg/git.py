@@ -129,9 +129,9 @@ def file_at(folder: Path, commit: str, path: str) -> bytes | None:
 
 
 def checked_out(folder: Path) -> tuple[str, bool] | None:
-    """The commit that is checked out, and whether tracked files differ from it; None where git has no answer."""
+    """The commit that is checked out, and whether tracked files in ``folder`` differ; None where git has no answer."""
     try:
         commit = git(folder, "rev-parse", "HEAD", seconds=60)
-        return commit, bool(git(folder, "status", "--porcelain", "--untracked-files=no", seconds=60))
+        return commit, bool(git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".", seconds=60))
     except GitError:
         return None

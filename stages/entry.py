@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from sim4seg.config.params import Params, load_params
 from sim4seg.errors import Sim4SegError, explain_disk_full
+from sim4seg.loopback import spare_loopback
 from sim4seg.offline import silence
 from sim4seg.parent_death import end_with_parent
 
@@ -28,6 +29,7 @@ def run(stage: str, work: Callable[[Params], None]) -> None:
     """Run ``work`` with the checked parameters and end the process: 0, or the exit code of a Sim4SegError."""
     end_with_parent()
     silence()
+    spare_loopback()
     for name, value in WAITING.items():
         os.environ.setdefault(name, value)
     logging.basicConfig(level=logging.INFO, format=f"{stage}: %(message)s", stream=sys.stderr)

@@ -18,6 +18,7 @@ from infra.local import object_store, postgres, servers
 from infra.local.secrets import load_secrets
 from infra.local.service import Service, StackError
 from sim4seg.atomic import write_json
+from sim4seg.loopback import exceptions_from_proxy
 from sim4seg.offline import SILENT
 
 OWN = "own"
@@ -225,6 +226,5 @@ class Stack:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_SHARED_CREDENTIALS_FILE": str(self.folder / "aws-credentials"),
             "AWS_EC2_METADATA_DISABLED": "true",
-            "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost",
+            **exceptions_from_proxy(os.environ),
         }

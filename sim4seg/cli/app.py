@@ -18,9 +18,11 @@ from sim4seg.cli.predict import predict
 from sim4seg.cli.registry import history, promote, rollback
 from sim4seg.cli.weights import convert_lisa, make_mobile, make_smol, merge_lora, push, save_adapters
 from sim4seg.errors import Sim4SegError
+from sim4seg.loopback import spare_loopback
 from sim4seg.offline import silence
 
 silence()
+spare_loopback()
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bar of reading weights, which takes a moment
 
 SUBJECTS: dict[str, tuple[Callable[..., None], ...]] = {

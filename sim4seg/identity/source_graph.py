@@ -30,6 +30,7 @@ WITHOUT_EFFECT = {
     "sim4seg/config/params.py": "checks params.yaml whole; a stage's own sections are imported by what reads them",
     "sim4seg/errors.py": "words of messages: a stage that raises writes nothing",
     "sim4seg/locks.py": "who may write, not what",
+    "sim4seg/loopback.py": "which servers are asked for without a proxy",
     "sim4seg/offline.py": "switches calls home off",
     "sim4seg/parent_death.py": "ends a process whose parent has ended",
     "sim4seg/progress.py": "bars and lines on the screen",

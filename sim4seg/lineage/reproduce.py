@@ -18,7 +18,7 @@ from sim4seg.lineage.dvc_project import default_remote, run_dvc
 from sim4seg.lineage.evidence import RESTORED, Evidence
 from sim4seg.lineage.stage_difference import StageDifference, first_difference
 from sim4seg.lineage.verify import same_file
-from sim4seg.lineage.worktree import add_worktree, environment, remove_worktree
+from sim4seg.lineage.worktree import add_worktree, environment, project_in, remove_worktree
 from sim4seg.locks import try_lock
 
 RUN, RESTORED_DATA = "run", "restored"
@@ -37,7 +37,7 @@ class Reproduction:
         identical: every digest is the recorded one.
         difference: the first stage that differs, and how; None if none does.
         differing: all stages that differ.
-        folder: the worktree; gone unless it was to be kept.
+        folder: the project in the worktree; gone unless it was to be kept.
     """
 
     label: str
@@ -116,7 +116,7 @@ def reproduce(
         result = made.result()
         (folder / "progress.json").unlink(missing_ok=True)  # another call begins anew
         if not keep:
-            remove_worktree(workspace, made.tree)
+            remove_worktree(workspace, made.worktree)
         return result
 
 
@@ -125,7 +125,8 @@ class _Making:
 
     def __init__(self, evidence: Evidence, workspace: Path, folder: Path, rebuild: bool, say: Say) -> None:
         self.evidence, self.workspace, self.rebuild, self.say = evidence, workspace, rebuild, say
-        self.tree, self.commit = folder / "tree", str(evidence.commit)
+        self.worktree, self.commit = folder / "tree", str(evidence.commit)
+        self.tree = project_in(workspace, self.worktree)
         self.lock = evidence.lock
         graph = graph_of(self.lock)
         after = downstream(graph, {REGISTER})
@@ -135,8 +136,8 @@ class _Making:
         identity = digest_json([evidence.registered.number, self.commit, files, rebuild])
         progress = _Progress.taken_up(folder / "progress.json", identity)
         if progress is None:
-            if self.tree.exists():
-                remove_worktree(workspace, self.tree)
+            if self.worktree.exists():
+                remove_worktree(workspace, self.worktree)
             progress = _Progress(folder / "progress.json", identity)
         self.progress = progress
 
@@ -163,7 +164,7 @@ class _Making:
     def _check_out(self) -> None:
         """The commit's files, with the version's params, snapshot and dvc.lock laid over them."""
         begun = bool(self.progress.stages) and self.tree.exists()
-        add_worktree(self.workspace, self.tree, self.commit)
+        add_worktree(self.workspace, self.worktree, self.commit)
         self.say(f"{self.evidence.label}, commit {self.commit[:12]}, in {self.tree}")
         if self.evidence.dirty:
             self.say("it was made with changes that were not committed: of those, only the evidence files are known")

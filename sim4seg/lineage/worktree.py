@@ -1,4 +1,7 @@
-"""An isolated git worktree of the project, with the main checkout's DVC cache and, if wanted, its registry."""
+"""An isolated git worktree of the project, with the main checkout's DVC cache and, if wanted, its registry.
+
+A worktree is of a whole repository. Where the project is a folder in one, it is the same folder in the worktree.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,19 @@ def _worktrees(repository: Path) -> dict[Path, list[str]]:
     return known
 
 
+def project_in(repository: Path, folder: Path) -> Path:
+    """Where the project lies in a worktree: in its folder, or in the same folder of it as in the main checkout.
+
+    Args:
+        repository: the project's folder, main checkout or worktree.
+        folder: of the worktree, which need not be there yet.
+
+    Raises:
+        GitError: ``repository`` is not under git.
+    """
+    return folder / git(repository, "rev-parse", "--show-prefix")
+
+
 def prune(repository: Path) -> None:
     """Forget worktrees whose folders are gone, those too whose making or removal was killed."""
     for folder, lines in _worktrees(repository).items():
@@ -38,6 +54,10 @@ def prune(repository: Path) -> None:
 
 def remove_worktree(repository: Path, folder: Path) -> None:
     """Remove a worktree with all that is in it, committed or not; its branch stays. No error if it is not there.
+
+    Args:
+        repository: the project's folder, main checkout or worktree.
+        folder: of the worktree, as it was given to :func:`add_worktree`.
 
     Raises:
         GitError: the folder is there, but is no worktree of this repository.
@@ -109,15 +129,16 @@ def add_worktree(repository: Path, folder: Path, commit: str, branch: str | None
 
     Args:
         repository: the project's folder, main checkout or worktree.
-        folder: where the worktree is to be.
+        folder: where the worktree is to be; the project is :func:`project_in` it.
         commit: any name of a commit.
         branch: a branch to make at ``commit``, or to take up with what has been committed on it; None = no branch.
 
     Returns:
-        The folder, absolute.
+        The project in the worktree, absolute.
 
     Raises:
-        GitError: unknown commit, the branch is in use or starts elsewhere, or something else is in the folder.
+        GitError: unknown commit, the branch is in use or starts elsewhere, something else is in the folder, or the
+            project lay in another folder of the repository at that commit.
     """
     folder = folder.resolve()
     commit = git(repository, "rev-parse", "--verify", f"{commit}^{{commit}}")
@@ -135,8 +156,15 @@ def add_worktree(repository: Path, folder: Path, commit: str, branch: str | None
                 )
             remove_worktree(repository, folder)
         _make(repository, folder, commit, branch)
-    share_dvc(repository.resolve(), folder)
-    return folder
+    project = project_in(repository, folder)
+    if not project.is_dir():
+        raise GitError(
+            f"the project was not in {project.relative_to(folder)}/ of its repository at commit {commit[:12]}",
+            where=str(project),
+            remedy=f"clone the repository, check out {commit[:12]}, and work from the folder that it was in then",
+        )
+    share_dvc(repository.resolve(), project)
+    return project
 
 
 def _source_root(main: Path, tree: Path) -> dict[str, str]:

@@ -124,6 +124,19 @@ def test_objects_of_a_snapshot_are_checked_where_they_are(store, tmp_path, versi
         assert list(source.check(snapshot)) == [f"{first} is missing"]
 
 
+@pytest.mark.parametrize("versions", [False, True])
+def test_what_a_file_manager_left_is_not_in_the_snapshot(store, tmp_path, versions):
+    if versions:
+        store.put_bucket_versioning(Bucket=store.bucket, VersioningConfiguration={"Status": "Enabled"})
+    generic(tmp_path / "source")
+    count = upload(store, tmp_path / "source", "@eaDir/studies/")  # clutter above the source is none in it
+    before = taken(store, tmp_path, "@eaDir/studies")[1].read_bytes()
+    for name in ("generic/.DS_Store", "generic/images/Thumbs.db", "generic/__MACOSX/generic/labels.csv"):
+        store.put_object(Bucket=store.bucket, Key=f"@eaDir/studies/{name}", Body=b"x")
+    after = taken(store, tmp_path, "@eaDir/studies")[1]
+    assert after.read_bytes() == before and len(read_snapshot(after).objects) == count
+
+
 def test_listings_longer_than_a_page(store, tmp_path):
     for number in range(1005):
         store.put_object(Bucket=store.bucket, Key=f"generic/images/{number:04d}.png", Body=b"x")

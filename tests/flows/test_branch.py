@@ -1,4 +1,7 @@
-"""The branch of a retraining in a real git repository: made, taken up, moved on, pushed, refused."""
+"""The branch of a retraining in a real git repository: made, taken up, moved on, pushed, refused.
+
+Where the project is the whole repository, and where it is a folder in one.
+"""
 
 import subprocess
 from pathlib import Path
@@ -8,19 +11,31 @@ import pytest
 from flows.branch import close_branch, commit, open_branch, publish, refuse_uncommitted_parameters
 from flows.workspace import FOLDER, workspace_lock
 from sim4seg.errors import Sim4SegError, Unreachable
-from sim4seg.git import GitError, git
+from sim4seg.git import GitError, checked_out, git
 
 DIGEST = "ab" * 32
 
 
+@pytest.fixture(params=["", "ml/", "teams/ünit a/ml/"], ids=["alone", "in a folder", "deeper"])
+def prefix(request: pytest.FixtureRequest) -> str:
+    """Of the project in its repository."""
+    return request.param
+
+
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
+def repository(tmp_path: Path, prefix: str) -> Path:
+    root = tmp_path / "project"
+    folder = root / prefix
+    folder.mkdir(parents=True)
     (folder / "params.yaml").write_text("base: {seed: 17}\n")
     (folder / ".gitignore").write_text("/work/\n")
-    for command in (("init", "-q"), ("config", "user.name", "t"), ("config", "user.email", "t@localhost")):
-        git(folder, *command)
+    for command in (
+        ("init", "-q"), ("config", "user.name", "t"), ("config", "user.email", "t@localhost"),
+        ("config", "core.quotePath", "false"),
+    ):  # fmt: skip
+        git(root, *command)
+    (root / "neighbour.txt").write_text("of another team")
+    git(root, "add", "neighbour.txt")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "start")
     return folder
@@ -32,16 +47,18 @@ def advance(repository: Path) -> None:
     git(repository, "commit", "-qm", "mended")
 
 
-def test_what_is_made_is_committed_on_the_branch_and_nowhere_else(repository: Path) -> None:
+def test_what_is_made_is_committed_on_the_branch_and_nowhere_else(repository: Path, prefix: str) -> None:
     branch = open_branch(repository, DIGEST)
+    assert branch.worktree == repository / FOLDER / DIGEST[:12]
+    assert branch.tree == branch.worktree / prefix and (branch.tree / "params.yaml").is_file()
     (branch.tree / "dvc.lock").write_text("schema: '2.0'\n")
     (branch.tree / "scratch.txt").write_text("not a record")
     made = commit(branch, "Retrain")
     assert commit(branch, "again") == made, "nothing changed, nothing committed"
     close_branch(branch)
-    assert not branch.tree.exists()
+    assert not branch.worktree.exists()
     assert branch.name.startswith("retrain/") and branch.name.endswith(f"-{DIGEST[:12]}")
-    assert git(repository, "show", "--name-only", "--format=", branch.name).split() == ["dvc.lock"]
+    assert git(repository, "show", "--name-only", "--format=", branch.name).splitlines() == [f"{prefix}dvc.lock"]
     assert git(repository, "status", "--porcelain") == ""
 
 
@@ -75,11 +92,17 @@ def test_a_branch_with_commits_is_kept(repository: Path) -> None:
     assert len(names) == 2 and second.name in names
 
 
-def test_parameters_must_be_committed(repository: Path) -> None:
+def test_parameters_must_be_committed(repository: Path, prefix: str) -> None:
     refuse_uncommitted_parameters(repository)
-    (repository / "params.yaml").write_text("base: {seed: 18}\n")
-    with pytest.raises(Sim4SegError, match="not committed: params.yaml"):
+    if prefix:
+        (repository / ("../" * prefix.count("/")) / "neighbour.txt").write_text("changed")
         refuse_uncommitted_parameters(repository)
+        commit_there, changed = checked_out(repository) or ("", True)
+        assert commit_there and not changed, "another team's changes are none of the project's"
+    (repository / "params.yaml").write_text("base: {seed: 18}\n")
+    with pytest.raises(Sim4SegError, match=r"not committed: .*params.yaml"):
+        refuse_uncommitted_parameters(repository)
+    assert (checked_out(repository) or ("", False))[1]
 
 
 def test_push_arrives_is_refused_or_is_out_of_reach(repository: Path, tmp_path: Path) -> None:

@@ -236,15 +236,6 @@ def test_keys_do_not_lead_out_of_the_workspace(tmp_path, key):
         bring(tmp_path, params, file)
 
 
-def test_a_link_out_of_the_source_is_refused(tmp_path):
-    params, file = local(tmp_path)
-    victim = tmp_path / "source/generic/images/005.png"
-    victim.rename(tmp_path / "elsewhere.png")
-    victim.symlink_to(tmp_path / "elsewhere.png")
-    with pytest.raises(SourceError, match="outside the source folder"):
-        bring(tmp_path, params, file)
-
-
 def test_snapshot_and_parameters_must_agree(tmp_path):
     params, file = local(tmp_path)
     write_snapshot(file, Snapshot(kind="phantoms"))

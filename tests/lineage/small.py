@@ -124,9 +124,14 @@ globals()[sys.argv[1]]()
 
 
 class SmallProject:
-    """The project in ``folder``, run to its end, committed, and its model registered as version 1."""
+    """The project in ``folder``, run to its end, committed, and its model registered as version 1.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: to make.
+        repository: a folder around it that is the git repository; None = it is one itself.
+    """
+
+    def __init__(self, folder: Path, repository: Path | None = None) -> None:
         self.folder = folder
         for name in ("images", "masks"):
             (folder / "raw/generic" / name).mkdir(parents=True)
@@ -149,7 +154,7 @@ class SmallProject:
         }.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text)
-        self.run("git", "init", "-q")
+        self.run("git", "init", "-q", str(repository or folder))
         self.run(*DVC, "repro", "evaluate")
         self.run("git", "add", "-A")
         self.run("git", "commit", "-qm", "model")

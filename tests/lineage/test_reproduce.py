@@ -14,6 +14,7 @@ from sim4seg.git import git
 from sim4seg.lineage.differences_in_words import file_differences, package_differences, value_differences
 from sim4seg.lineage.dvc_lock import dvc_digest, parse_lock
 from tests.data.test_s3 import SECRET
+from tests.lineage.small import SmallProject
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +39,16 @@ def test_identical_and_nothing_else_touched(project):
     assert project.state() == before, "workspace, cache and registry are as they were"
     assert len(git(project.folder, "worktree", "list").splitlines()) == 1
     assert not (project.folder / "work/reproduce/sim4seg-1/tree").exists()
+
+
+def test_a_project_that_is_a_folder_of_its_repository(tmp_path):
+    project = SmallProject(tmp_path / "mono/ml", repository=tmp_path / "mono")
+    result, _ = reproduced(project, "--keep", code=0)
+    assert result["identical"] and result["stages"]["train"] == "run" and result["stages"]["ingest"] == "restored"
+    assert result["folder"] == str(project.folder / "work/reproduce/sim4seg-1/tree/ml")
+    code, out, said = project.sim4seg("reproduce", "1", "--verify")
+    assert code == 0, out + said
+    assert "git commit" in out
 
 
 def test_a_changed_parameter_is_named_with_what_came_of_it(project):

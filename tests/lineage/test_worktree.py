@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sim4seg.git import GitError, file_at, git, has_commit
-from sim4seg.lineage.worktree import add_worktree, environment, remove_worktree
+from sim4seg.lineage.worktree import add_worktree, environment, project_in, remove_worktree
 from tests.lineage.conftest import run
 
 pytestmark = pytest.mark.slow
@@ -86,6 +86,30 @@ def test_a_worktree_whose_making_was_killed(repository, tmp_path):
     (repository / ".git/worktrees/tree/locked").write_text("initializing")
     shutil.rmtree(tree)
     assert add_worktree(repository, tree, "main", branch="retrain/1").is_dir()
+
+
+def test_a_project_that_is_a_folder_of_its_repository(repository, tmp_path):
+    before = git(repository, "rev-parse", "HEAD")
+    (repository / "ml").mkdir()
+    for name in ("stages", "params.yaml"):
+        (repository / name).rename(repository / "ml" / name)
+    project = repository / "ml"
+    (project / ".dvc").mkdir()
+    (project / ".dvc/config").write_text("[core]\n    analytics = false\n")
+    (project / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    run(repository, "git", "add", "-A")
+    run(repository, "git", "commit", "-qm", "one repository for all")
+    tree = add_worktree(project, project / "work/tree", "HEAD")
+    assert tree == project / "work/tree/ml" == project_in(project, project / "work/tree")
+    assert add_worktree(project, project / "work/tree", "HEAD") == tree, "taken up"
+    there = environment(project, tree)
+    assert subprocess.check_output([sys.executable, "-c", SHOW], cwd=tree, env=there, text=True).strip() == "committed"
+    assert there["SIM4SEG_SOURCE_ROOT"] == f"{project}/raw" and there["SIM4SEG_REGISTRY_DIR"] == f"{project}/registry"
+    assert str(project / ".dvc/cache") in (tree / ".dvc/config.local").read_text()
+    assert file_at(project, "HEAD", "stages/show.py") == b"WHERE = 'committed'\n"
+    remove_worktree(project, project / "work/tree")
+    assert not tree.parent.exists() and git(project, "worktree", "list").count("\n") == 0
+    refused(lambda: add_worktree(project, tmp_path / "old", before), "was not in ml/", before[:12], "check out")
 
 
 def refused(call, *words):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sim4seg.data.adapters import ADAPTERS
 from sim4seg.data.snapshot import LocalObject, Snapshot
+from sim4seg.data.sources.listing import explained, files_below
 from sim4seg.digest import digest_file
 from sim4seg.errors import SourceError
 from sim4seg.progress import with_progress
@@ -15,19 +16,23 @@ from sim4seg.safe_path import safe_path
 
 
 class LocalSource:
-    """The sub-datasets' folders below ``root``; only folders that an adapter knows are taken."""
+    """The sub-datasets' folders below ``root``; only folders that an adapter knows are taken.
+
+    What a link in such a folder leads to is part of it, wherever that lies: who put the link there owns the folder. A
+    snapshot is data, and what it names must lie in such a folder (:meth:`_path`).
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def take_snapshot(self) -> Snapshot:
-        """List every file of every known dataset with size and SHA-256.
+        """List every file of every known dataset with size and SHA-256; links are followed, clutter is passed over.
 
         Raises:
-            SourceError: no folder there, or no known dataset in it.
+            SourceError: no folder there, no known dataset in it, or something in one that cannot be listed: a link that
+                leads nowhere or in a circle, a name that is not UTF-8, no right to read.
         """
-        folders = [a.directory(self.root) for a in ADAPTERS.values() if a.found(self.root)]
-        files = sorted({f for folder in folders for f in folder.rglob("*") if f.is_file() and not f.is_symlink()})
+        files = files_below(self._folders())
         if not files:
             names = ", ".join(sorted(a.folder for a in ADAPTERS.values()))
             raise SourceError(
@@ -35,11 +40,19 @@ class LocalSource:
                 where=str(self.root),
                 remedy=f"put at least one of these folders there: {names}; or set fetch.root or SIM4SEG_SOURCE_ROOT",
             )
-        entries = [
-            LocalObject(key=f.relative_to(self.root).as_posix(), size=f.stat().st_size, sha256=digest_file(f))
-            for f in with_progress(files, "snapshot")
-        ]
-        return Snapshot(kind="local", objects=tuple(entries))
+        return Snapshot(kind="local", objects=tuple(self._entry(file) for file in with_progress(files, "snapshot")))
+
+    def _folders(self) -> list[Path]:
+        """Each dataset's folder, and links under one of its names that lead nowhere."""
+        named = [self.root / name for name in sorted(_folder_names())]
+        with explained(self.root):
+            present = [a.directory(self.root) for a in ADAPTERS.values() if a.found(self.root)]
+            return [*present, *(path for path in named if path.is_symlink() and not path.exists())]
+
+    def _entry(self, file: Path) -> LocalObject:
+        with explained(file):
+            size, sha256 = file.stat().st_size, digest_file(file)
+        return LocalObject(key=file.relative_to(self.root).as_posix(), size=size, sha256=sha256)
 
     def fetch(self, snapshot: Snapshot, out: Path) -> None:
         """Copy the snapshot's files and check each; a file that is already there and right is not copied again.
@@ -57,24 +70,43 @@ class LocalSource:
         """One line for each file that is missing or no longer what it was.
 
         Raises:
-            SourceError: an unsafe key, or no folder there.
+            SourceError: an unsafe key, no folder there, or no right to read.
         """
         if not self.root.is_dir():
             raise SourceError("no such folder", where=str(self.root), remedy="set SIM4SEG_SOURCE_ROOT")
         entries = [entry for entry in snapshot.objects if isinstance(entry, LocalObject)]
         for entry in with_progress(entries, "check", total=len(entries)):
-            file = self.root / safe_path(entry.key)
-            if not _holds(file, entry):
-                yield f"{entry.key} {'has changed' if file.is_file() else 'is missing'}"
+            file = self._path(entry)
+            with explained(file):
+                held, there = _holds(file, entry), file.is_file()
+            if not held:
+                yield f"{entry.key} {'has changed' if there else 'is missing'}"
+
+    def _path(self, entry: LocalObject) -> Path:
+        """Where an object of a snapshot lies.
+
+        Raises:
+            SourceError: the key is absolute, leads upwards, or is in no dataset's folder, where no snapshot looks.
+        """
+        path = safe_path(entry.key)
+        if path.parts[0] not in _folder_names():
+            raise SourceError(
+                f"the snapshot names a file outside the datasets' folders: {entry.key!r}",
+                where="source.snapshot.json",
+                remedy="take a new snapshot with `sim4seg snapshot`",
+            )
+        return self.root / path
 
     def _copy(self, entry: LocalObject, target: Path) -> None:
-        source = self.root / safe_path(entry.key)
+        source = self._path(entry)
         remedy = "restore the file, or take a new snapshot with `sim4seg snapshot` and commit it"
-        if not source.resolve().is_relative_to(self.root.resolve()):
-            what = "the file is a link to a place outside the source folder"
-            raise SourceError(what, where=str(source), remedy="put the file itself there")
-        if not source.is_file():
-            raise SourceError("a file of the snapshot is missing", where=str(source), remedy=remedy)
+        with explained(source):
+            there = source.is_file()
+        if not there:
+            what = "a file of the snapshot is missing"
+            if source.is_symlink():
+                what = f"a file of the snapshot is a link to something that is not there: {source.readlink()}"
+            raise SourceError(what, where=str(source), remedy=remedy)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copyfile(source, target)
@@ -85,6 +117,10 @@ class LocalSource:
         if not _holds(target, entry):
             target.unlink()
             raise SourceError("a file has changed since the snapshot", where=str(source), remedy=remedy)
+
+
+def _folder_names() -> set[str]:
+    return {name for adapter in ADAPTERS.values() for name in (adapter.folder, *adapter.aliases)}
 
 
 def _holds(file: Path, entry: LocalObject) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sim4seg.data.adapters import ADAPTERS
 from sim4seg.data.snapshot import S3Object, Snapshot
+from sim4seg.data.sources.clutter import is_clutter
 from sim4seg.errors import SourceError
 from sim4seg.progress import with_progress
 from sim4seg.safe_path import safe_path
@@ -43,7 +44,7 @@ class S3Source:
     def take_snapshot(self) -> Snapshot:
         """List every object of every known dataset: key, size, ETag, and the version where the bucket keeps versions.
 
-        Folders are listed several at a time; what lies in others is not looked at.
+        Folders are listed several at a time; what lies in others is not looked at, clutter is passed over.
 
         Raises:
             SourceError: the store refused, or there is no known dataset under the prefix.
@@ -66,13 +67,17 @@ class S3Source:
 
     def _objects(self, store: Any, folder: str) -> Iterator[S3Object]:
         for page in store.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=folder):
-            yield from (self._entry(item, None) for item in page.get("Contents", ()) if not item["Key"].endswith("/"))
+            yield from (self._entry(item, None) for item in page.get("Contents", ()) if self._is_data(item["Key"]))
 
     def _versions(self, store: Any, folder: str) -> Iterator[S3Object]:
         for page in store.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=folder):
             for item in page.get("Versions", ()):
-                if item["IsLatest"] and not item["Key"].endswith("/"):
+                if item["IsLatest"] and self._is_data(item["Key"]):
                     yield self._entry(item, item["VersionId"])
+
+    def _is_data(self, key: str) -> bool:
+        """Whether an object is a file of a dataset, and neither a folder's mark nor clutter."""
+        return not key.endswith("/") and not is_clutter(key.removeprefix(self.prefix))
 
     def _entry(self, item: dict[str, Any], version: str | None) -> S3Object:
         key, etag = item["Key"].removeprefix(self.prefix), item["ETag"].strip('"')
