@@ -1,4 +1,4 @@
-"""Mask files, polygons and crops to one bool mask on the canonical image."""
+"""Mask files, polygons, run lengths and crops to one bool mask on the canonical image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from PIL import Image, ImageOps
 from skimage.draw import polygon as fill_polygon
 
 from sim4seg.data.images import load_pixels, open_bounded
-from sim4seg.data.sample import MaskCrops, MaskFiles, MaskPolygons, MaskSpec
+from sim4seg.data.run_lengths import decode_runs
+from sim4seg.data.sample import MaskCrops, MaskFiles, MaskPolygons, MaskRuns, MaskSpec
 from sim4seg.errors import BadSample
 
 Mask = NDArray[np.bool_]
@@ -98,6 +99,17 @@ def _from_polygons(spec: MaskPolygons, size: tuple[int, int]) -> Mask:
     return mask
 
 
+def _from_runs(spec: MaskRuns, size: tuple[int, int], max_pixels: int) -> Mask:
+    mask = _from_polygons(spec.polygons, size)
+    for canvas, counts in spec.runs:
+        if canvas[0] * canvas[1] > max_pixels:
+            raise BadSample(
+                f"run lengths of {canvas[0]}x{canvas[1]} px are too large", remedy="check the annotation's size"
+            )
+        mask |= _to_size(decode_runs(counts, canvas), size, Path("run lengths"))
+    return mask
+
+
 def _from_crops(spec: MaskCrops, size: tuple[int, int], max_pixels: int) -> Mask:
     width, height = spec.size
     if width * height > max_pixels:
@@ -134,6 +146,8 @@ def decode_mask(
         mask = _from_files(spec, stored, max_pixels)
     elif isinstance(spec, MaskPolygons):
         mask = _from_polygons(spec, stored)
+    elif isinstance(spec, MaskRuns):
+        mask = _from_runs(spec, stored, max_pixels)
     else:
         mask = _from_crops(spec, stored, max_pixels)
     # Annotations lie on the image as stored; where it was turned upright they must be turned with it.

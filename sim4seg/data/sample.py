@@ -44,7 +44,18 @@ class MaskCrops:
     size: tuple[int, int]
 
 
-MaskSpec = MaskFiles | MaskPolygons | MaskCrops
+@dataclass(frozen=True)
+class MaskRuns:
+    """Masks as COCO's run lengths, each ((width, height), counts), and the polygons of the same image beside them.
+
+    Counts go down the columns, background first; ``sim4seg.data.run_lengths`` decodes them.
+    """
+
+    runs: tuple[tuple[tuple[int, int], tuple[int, ...]], ...]
+    polygons: MaskPolygons
+
+
+MaskSpec = MaskFiles | MaskPolygons | MaskCrops | MaskRuns
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from PIL import Image
 from sim4seg.data.adapters import ADAPTERS, ReadLog
 from sim4seg.data.adapters.base import MISSING_IMAGE, NO_LABEL, NO_TARGET
 from sim4seg.data.adapters.yolo import parse_labels, photograph
-from sim4seg.data.sample import MaskCrops, MaskFiles, MaskPolygons, RawSample
+from sim4seg.data.sample import MaskCrops, MaskFiles, MaskPolygons, MaskRuns, RawSample
 from sim4seg.errors import DataError
 
 
@@ -234,6 +234,55 @@ def test_fracatlas_with_broken_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dataset.csv").unlink()
     with pytest.raises(DataError, match="cannot be read"):
         read("fracatlas", tmp_path)
+
+
+SQUARE = [[1, 1, 6, 1, 6, 6]]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "reason"),
+    [
+        ({"counts": [10, 20, 50], "size": [8, 10]}, ""),
+        ({"counts": ":d0b1", "size": [8, 10]}, ""),
+        ({"counts": [10, 20], "size": [8, 10]}, "cover 30 px of an image of 10x8 px"),
+        ({"counts": "b", "size": [8, 10]}, "cut short"),
+        ({"counts": [10, "20", 50], "size": [8, 10]}, "neither whole numbers nor a text"),
+        ({"counts": [80]}, "size"),
+        ([[1, 1, 6, 1, 6]], "even number"),
+        ([[1, 1], [6, 1], [6, 6]], "three points"),
+        ([[1, 1, 6, 1, 6, "six"]], "could not convert"),
+        ([[1, 1, 6, 1, 6, float("nan")]], "no image has"),
+        (None, "neither a list of polygons nor run lengths"),
+    ],
+)
+def test_a_coco_annotation_is_read_or_costs_its_image_only(segmentation: object, reason: str, tmp_path: Path) -> None:
+    images = [{"id": n, "width": 10, "height": 8, "file_name": f"{n}.jpg"} for n in (1, 2)]
+    annotations = [
+        {"image_id": 1, "segmentation": SQUARE},
+        {"image_id": 2, "segmentation": SQUARE},
+        {"image_id": 2, "segmentation": segmentation},
+    ]
+    fracatlas(tmp_path, "1.jpg,1\n2.jpg,1\n", {"images": images, "annotations": annotations})
+    put(tmp_path, "images/Fractured/1.jpg", "images/Fractured/2.jpg")
+    samples, log = read("fracatlas", tmp_path)
+    assert [s.image.name for s in samples] == (["1.jpg"] if reason else ["1.jpg", "2.jpg"])
+    if reason:
+        ((file, said),) = log.unusable
+        assert file == "images/Fractured/2.jpg" and "annotation 3" in said and reason in said
+    else:
+        mask = samples[1].mask
+        assert isinstance(mask, MaskRuns) and mask.runs == (((10, 8), (10, 20, 50)),)
+        assert len(mask.polygons.polygons) == 1 and not log.unusable
+
+
+def test_coco_images_are_named_by_texts_and_by_paths_and_strays_are_noted(tmp_path: Path) -> None:
+    images = [{"id": "I1", "width": 10, "height": 8, "file_name": "images/Fractured/a.jpg"}, {"id": 2}]
+    annotations = [{"image_id": "I1", "segmentation": SQUARE}, {"image_id": 9, "segmentation": SQUARE}, 5]
+    fracatlas(tmp_path, "a.jpg,1\n", {"images": images, "annotations": annotations})
+    put(tmp_path, "images/Fractured/a.jpg")
+    (sample,), log = read("fracatlas", tmp_path)
+    assert isinstance(sample.mask, MaskPolygons) and sample.mask.size == (10, 8)
+    assert [file for file, _ in log.unusable] == ["Annotations/COCO JSON/COCO_fracture_masks.json"] * 3
 
 
 def test_covid_places_crops_and_groups_by_patient(tmp_path: Path) -> None:
