@@ -60,6 +60,36 @@ def test_malformed_yolo_lines_are_refused(line: str) -> None:
         parse_labels(f"0 0 0 1 1\n{line}", 2)
 
 
+@pytest.mark.parametrize("number", ["1", "1.0", "1.000000000000000000e+00", "01", "\ufeff1"])
+def test_a_yolo_class_is_any_whole_number(number: str) -> None:
+    assert parse_labels(f"{number} 0.5 0.5 0.2 0.4", 2) == parse_labels("1 0.5 0.5 0.2 0.4", 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("1.5 0.5 0.5 0.2 0.4", "names class '1.5', which is no whole number"),
+        ("nan 0.5 0.5 0.2 0.4", "names class 'nan'"),
+        ("3.0 0.5 0.5 0.2 0.4", "names class 3.0, data.yaml has 2"),
+        ("1,0.5,0.5,0.2,0.4", "blanks between: '1,0.5,0.5,0.2,0.4'"),
+        ("1 0.5 0.5 0.2 0.4 0.93", "5 numbers after the class"),
+        ("1 0.5 0.5 0.2 64", "has 64 where a fraction"),
+    ],
+)
+def test_a_bad_yolo_line_says_what_is_wrong(line: str, said: str) -> None:
+    with pytest.raises(ValueError, match="line 1") as caught:
+        parse_labels(line, 2)
+    assert said in str(caught.value)
+
+
+def test_a_yolo_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    text(tmp_path, "data.yaml", "names: [wrist positive, humerus]")
+    put(tmp_path, "train/images/a.jpg")
+    text(tmp_path, "train/labels/a.txt", "\ufeff1 0.5 0.5 0.2 0.4\r\n")
+    samples, log = read("bfd", tmp_path)
+    assert [s.label for s in samples] == ["humerus"] and not log.unusable
+
+
 def test_a_photograph_is_named_before_rf() -> None:
     assert photograph("image1_0_png.rf.99862308d714bff3f9c410adf5ca93ac") == "image1_0"
     assert photograph("plain_png") == "plain_png"
