@@ -142,6 +142,22 @@ def test_isic_rows_without_a_single_class_have_no_label(tmp_path: Path) -> None:
     assert [s.label for s in samples] == ["NV"] and log.passed_over == {NO_LABEL: 1}
 
 
+def test_isic_takes_the_table_that_knows_its_images(tmp_path: Path) -> None:
+    images = "ISIC2018_Task1-2_Training_Input"
+    put(tmp_path, f"{images}/ISIC_0000000.jpg", f"{images}/ISIC_0000001.jpg")
+    task3 = "ISIC2018_Task3_Training_GroundTruth"
+    rows = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\nISIC_0024306,0.0,1.0,0.0,0.0,0.0,0.0,0.0\n"
+    text(tmp_path, f"{task3}/{task3}.csv", rows)
+    with pytest.raises(
+        DataError, match=r"any of the 2 images \(ISIC_0000000 to ISIC_0000001\): .*ISIC_0024306"
+    ) as caught:
+        read("isic", tmp_path)
+    assert "ISBI2016" in caught.value.remedy and caught.value.where == str(tmp_path)
+    text(tmp_path, "ISBI2016_ISIC_Part3_Training_GroundTruth.csv", "ISIC_0000000,benign\nISIC_0000001,malignant\n")
+    samples, log = read("isic", tmp_path)
+    assert [s.label for s in samples] == ["benign", "malignant"] and not log.passed_over
+
+
 def test_isic_without_any_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no table of labels"):
         read("isic", tmp_path)

@@ -55,8 +55,8 @@ def parse_labels(text: str, classes: int) -> dict[int, list[Polygon]]:
                 f"line {number} is neither a box nor a polygon: {len(values)} numbers after the class, "
                 "a box has 4, a polygon an even number from 6 on"
             )
-        if odd := [word for word in words[1:] if not abs(float(word)) <= _FARTHEST]:
-            raise ValueError(f"line {number} has {odd[0][:40]} where a fraction of the image's side must be")
+        if far := [word for word in words[1:] if not abs(float(word)) <= _FARTHEST]:
+            raise ValueError(f"line {number} has {far[0][:40]} where a fraction of the image's side must be")
         polygon = from_box(*values) if len(values) == 4 else tuple(zip(values[::2], values[1::2], strict=True))
         polygons_by_class.setdefault(int(index), []).append(polygon)
     return dict(sorted(polygons_by_class.items()))
