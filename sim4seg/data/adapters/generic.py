@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sim4seg.data.adapters.base import MISSING_IMAGE, NO_LABEL, Adapter, ReadLog, listed_file, register
-from sim4seg.data.adapters.cell_words import present, yes
+from sim4seg.data.adapters.cell_words import present, whole_numbers, yes
 from sim4seg.data.adapters.named_files import NamedFiles, without_ending
 from sim4seg.data.adapters.tables import SURPLUS, read_rows
 from sim4seg.data.sample import MODALITIES, SPLITS, MaskFiles, RawSample, Split
@@ -24,6 +24,8 @@ class Generic(Adapter):
     - ``target``: what the question asks for; "lesion" if empty.
     - ``mask``: file name in ``masks/``; if empty, the file with the image's stem. An image with several targets has
       a row and a mask for each.
+    - ``mask_values``: the values in the mask that are lesion, such as ``1;2``; where empty,
+      ``sim4seg.data.mask_meaning`` decides, or refuses.
     - ``normal``: 1 (or true, yes) for an image without a lesion, which then needs no mask.
     - ``group``: patient, so that no patient falls into two splits; the image's stem, with its subfolder, if empty.
     - ``split``: train, val or test; drawn by ingest if empty.
@@ -69,10 +71,11 @@ class Generic(Adapter):
             return f"split {split!r} is none of {', '.join(name for name in _SPLIT_NAMES if name)}"
         if modality and modality not in MODALITIES:
             return f"modality {modality!r} is none of {', '.join(MODALITIES)}"
-        try:
-            yes(row.get("normal", ""))
-        except ValueError as error:
-            return f"normal {error}"
+        for name, meaning in (("normal", yes), ("mask_values", whole_numbers)):
+            try:
+                meaning(row.get(name, ""))
+            except ValueError as error:
+                return f"{name} {error}"
         return ""
 
     def _sample(self, root: Path, row: dict[str, str], image: Path, masks: NamedFiles) -> RawSample:
@@ -81,13 +84,15 @@ class Generic(Adapter):
         named = present(row.get("mask", ""))
         mask = masks.find(named or inside) or root / "masks" / (named or f"{inside}.png")
         target = present(row.get("target", "")) or self.vocabulary.targets[0]
+        values = whole_numbers(row.get("mask_values", ""))
+        suffix = f"#{';'.join(map(str, values))}" if values else ""
         return RawSample(
             image=image,
-            mask=MaskFiles(() if yes(row.get("normal", "")) else (mask,)),
+            mask=MaskFiles(()) if yes(row.get("normal", "")) else MaskFiles((mask,), values),
             label=row["label"],
             target=target,
             group=present(row.get("group", "")) or inside,
-            key=f"{image.relative_to(root).as_posix()}#{target}#{mask.relative_to(root / 'masks').as_posix()}",
+            key=f"{image.relative_to(root).as_posix()}#{target}#{mask.relative_to(root / 'masks').as_posix()}{suffix}",
             split=_SPLIT_NAMES[present(row.get("split", "")).casefold()],
             question=present(row.get("question", "")),
             modality=present(row.get("modality", "")) or self.modality,
