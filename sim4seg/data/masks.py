@@ -1,4 +1,4 @@
-"""Mask files, polygons and crops to one bool mask on the canonical image."""
+"""Mask files, polygons, run lengths and crops to one bool mask on the canonical image."""
 
 from __future__ import annotations
 
@@ -10,43 +10,16 @@ from PIL import Image, ImageOps
 from skimage.draw import polygon as fill_polygon
 
 from sim4seg.data.images import load_pixels, open_bounded
-from sim4seg.data.sample import MaskCrops, MaskFiles, MaskPolygons, MaskSpec
+from sim4seg.data.mask_meaning import foreground
+from sim4seg.data.run_lengths import decode_runs
+from sim4seg.data.sample import MaskCrops, MaskFiles, MaskPolygons, MaskRuns, MaskSpec
 from sim4seg.errors import BadSample
 
 Mask = NDArray[np.bool_]
 
-_NOISE = 32
-"""In a grey mask whose brightest value is below this there is nothing but compression noise."""
 _ASPECT_TOLERANCE = 0.01
 """Relative. Exports round their sides to whole pixels, which changes the aspect a little."""
 _MAX_POLYGON_POINTS = 200_000
-
-
-def foreground(image: Image.Image) -> Mask:
-    """Foreground of a mask picture, (H, W) bool.
-
-    Index images: index above 0 (unless the palette is a grey ramp). Two-valued images with small numbers (0/1):
-    above 0. Everything else: above half of its own maximum, so that JPEG's grey edges fall on the right side;
-    nothing if the maximum is no more than JPEG noise.
-    """
-    if image.mode == "P":
-        palette = np.asarray(image.getpalette() or [], dtype=np.int64).reshape(-1, 3)
-        if len(palette) and not (palette == palette[:, :1]).all():
-            return np.asarray(image) > 0
-        image = image.convert("L")
-    if image.mode in {"RGBA", "LA", "PA"}:
-        image = image.convert("RGBA").convert("RGB")
-    values = np.asarray(image.convert("L") if image.mode in {"RGB", "CMYK", "YCbCr"} else image)
-    if values.dtype == np.bool_:
-        return values
-    top = float(values.max(initial=0))
-    if top <= 0:
-        return np.zeros(values.shape, dtype=bool)
-    if len(np.unique(values)) <= 2 and top < _NOISE:
-        return np.asarray(values > 0)
-    if top < _NOISE:
-        return np.zeros(values.shape, dtype=bool)
-    return np.asarray(values > top / 2)
 
 
 def _upright(mask: Mask, orientation: int) -> Mask:
@@ -59,7 +32,14 @@ def _from_files(spec: MaskFiles, size: tuple[int, int], max_pixels: int) -> Mask
     union = np.zeros((size[1], size[0]), dtype=bool)
     for path in spec.paths:
         with open_bounded(path, max_pixels) as image:
+<<<<<<< HEAD
             mask = foreground(load_pixels(image, path))
+=======
+            try:
+                mask = foreground(load_pixels(image, path.name), spec.lesion)
+            except BadSample as error:
+                raise BadSample(error.what, where=error.where or path.name, remedy=error.remedy) from error
+>>>>>>> labels
         union |= _to_size(mask, size, path)
     return union
 
@@ -98,6 +78,17 @@ def _from_polygons(spec: MaskPolygons, size: tuple[int, int]) -> Mask:
     return mask
 
 
+def _from_runs(spec: MaskRuns, size: tuple[int, int], max_pixels: int) -> Mask:
+    mask = _from_polygons(spec.polygons, size)
+    for canvas, counts in spec.runs:
+        if canvas[0] * canvas[1] > max_pixels:
+            raise BadSample(
+                f"run lengths of {canvas[0]}x{canvas[1]} px are too large", remedy="check the annotation's size"
+            )
+        mask |= _to_size(decode_runs(counts, canvas), size, Path("run lengths"))
+    return mask
+
+
 def _from_crops(spec: MaskCrops, size: tuple[int, int], max_pixels: int) -> Mask:
     width, height = spec.size
     if width * height > max_pixels:
@@ -128,12 +119,15 @@ def decode_mask(
         (H, W) bool. All False only where the dataset says that there is no lesion (``MaskFiles(())``).
 
     Raises:
-        BadSample: unreadable, of another aspect than the image, or empty though a lesion is claimed.
+        BadSample: unreadable, of unclear meaning, of another aspect than the image, or empty though a lesion is
+            claimed.
     """
     if isinstance(spec, MaskFiles):
         mask = _from_files(spec, stored, max_pixels)
     elif isinstance(spec, MaskPolygons):
         mask = _from_polygons(spec, stored)
+    elif isinstance(spec, MaskRuns):
+        mask = _from_runs(spec, stored, max_pixels)
     else:
         mask = _from_crops(spec, stored, max_pixels)
     # Annotations lie on the image as stored; where it was turned upright they must be turned with it.

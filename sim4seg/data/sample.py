@@ -16,12 +16,14 @@ MODALITIES = ("X-ray", "dermoscopy", "endoscopy", "ultrasound", "fundus photogra
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """Masks kept as image files, to be united; a pixel is foreground where its grey value is above 127.
+    """Masks kept as image files, to be united; ``sim4seg.data.mask_meaning`` says which pixels are lesion.
 
-    An empty ``paths`` means the image has no lesion by its dataset's own word (a normal case).
+    An empty ``paths`` means the image has no lesion by its dataset's own word (a normal case). ``lesion`` names the
+    pixel values that are lesion, where the dataset says so.
     """
 
     paths: tuple[Path, ...]
+    lesion: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,18 @@ class MaskCrops:
     size: tuple[int, int]
 
 
-MaskSpec = MaskFiles | MaskPolygons | MaskCrops
+@dataclass(frozen=True)
+class MaskRuns:
+    """Masks as COCO's run lengths, each ((width, height), counts), and the polygons of the same image beside them.
+
+    Counts go down the columns, background first; ``sim4seg.data.run_lengths`` decodes them.
+    """
+
+    runs: tuple[tuple[tuple[int, int], tuple[int, ...]], ...]
+    polygons: MaskPolygons
+
+
+MaskSpec = MaskFiles | MaskPolygons | MaskCrops | MaskRuns
 
 
 @dataclass(frozen=True)

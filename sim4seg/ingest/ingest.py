@@ -19,7 +19,7 @@ from sim4seg.data.shards import ROWS_A_GROUP, ShardWriter
 from sim4seg.errors import ConfigError, DataError
 from sim4seg.ingest.decode import decode_all
 from sim4seg.ingest.grouping import grouped_rows
-from sim4seg.ingest.report import check_usable, ingest_report
+from sim4seg.ingest.report import check_every_dataset, check_usable, ingest_report
 from sim4seg.progress import with_progress
 
 _MEGABYTE = 2**20
@@ -42,7 +42,8 @@ def ingest(base: Base, params: Ingest, paths: IngestPaths) -> None:
     Bad samples are quarantined with file and reason in the report.
 
     Raises:
-        DataError: nothing to read, or more than ``max_bad_fraction`` of the samples are bad.
+        DataError: nothing to read, a dataset without a single good sample, or more than ``max_bad_fraction`` of the
+            samples are bad.
         ConfigError: ``datasets`` names one that does not exist.
     """
     adapters = _chosen(params, paths.raw)
@@ -51,6 +52,8 @@ def ingest(base: Base, params: Ingest, paths: IngestPaths) -> None:
         spool = shards / ".spool"
         good, bad, duplicates = decode_all(base, params, adapters, paths.raw, logs, spool)
         check_usable(params, paths.raw, paths.report, good, bad, logs)
+        kept = {one.dataset for one in good} | {one["dataset"] for one in duplicates}
+        check_every_dataset({a.key: a.directory(paths.raw) for a in adapters if a.key not in kept}, logs)
         rows = grouped_rows(base, params, good)
         _write_shards(params, spool, rows, shards)
         spool.unlink()

@@ -66,3 +66,24 @@ def check_usable(
             where=str(report),
             remedy="mend or remove the files named there, or raise ingest.max_bad_fraction in params.yaml",
         )
+
+
+def check_every_dataset(barren: dict[str, Path], logs: dict[str, ReadLog]) -> None:
+    """Raise where a dataset is there but gave not one sample: others beside it would hide that.
+
+    Args:
+        barren: folders of the datasets without a sample, by key.
+        logs: what was passed over in each.
+
+    Raises:
+        DataError: there is such a dataset.
+    """
+    for key, folder in sorted(barren.items()):
+        counted = [f"{count} x {reason}" for reason, count in sorted(logs[key].passed_over.items())]
+        counted += [f"{file}: {reason}" for file, reason in logs[key].unusable[:_SHOWN]]
+        raise DataError(
+            f"the dataset {key} gives not one sample ({'; '.join(counted) or 'no image where its layout has them'})",
+            where=str(folder),
+            remedy=f"check its layout (sim4seg/data/adapters/{key}.py), remove the folder, or leave {key} out of "
+            "ingest.datasets",
+        )

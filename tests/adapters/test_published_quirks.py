@@ -13,7 +13,7 @@ from PIL import Image
 from sim4seg.data.adapters import ADAPTERS, ReadLog
 from sim4seg.data.adapters.base import MISSING_IMAGE, NO_LABEL, NO_TARGET
 from sim4seg.data.adapters.yolo import parse_labels, photograph
-from sim4seg.data.sample import MaskCrops, MaskFiles, MaskPolygons, RawSample
+from sim4seg.data.sample import MaskCrops, MaskFiles, MaskPolygons, MaskRuns, RawSample
 from sim4seg.errors import DataError
 
 
@@ -58,6 +58,36 @@ def test_yolo_lines_are_boxes_or_polygons() -> None:
 def test_malformed_yolo_lines_are_refused(line: str) -> None:
     with pytest.raises(ValueError, match="line 2"):
         parse_labels(f"0 0 0 1 1\n{line}", 2)
+
+
+@pytest.mark.parametrize("number", ["1", "1.0", "1.000000000000000000e+00", "01", "\ufeff1"])
+def test_a_yolo_class_is_any_whole_number(number: str) -> None:
+    assert parse_labels(f"{number} 0.5 0.5 0.2 0.4", 2) == parse_labels("1 0.5 0.5 0.2 0.4", 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("1.5 0.5 0.5 0.2 0.4", "names class '1.5', which is no whole number"),
+        ("nan 0.5 0.5 0.2 0.4", "names class 'nan'"),
+        ("3.0 0.5 0.5 0.2 0.4", "names class 3.0, data.yaml has 2"),
+        ("1,0.5,0.5,0.2,0.4", "blanks between: '1,0.5,0.5,0.2,0.4'"),
+        ("1 0.5 0.5 0.2 0.4 0.93", "5 numbers after the class"),
+        ("1 0.5 0.5 0.2 64", "has 64 where a fraction"),
+    ],
+)
+def test_a_bad_yolo_line_says_what_is_wrong(line: str, said: str) -> None:
+    with pytest.raises(ValueError, match="line 1") as caught:
+        parse_labels(line, 2)
+    assert said in str(caught.value)
+
+
+def test_a_yolo_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    text(tmp_path, "data.yaml", "names: [wrist positive, humerus]")
+    put(tmp_path, "train/images/a.jpg")
+    text(tmp_path, "train/labels/a.txt", "\ufeff1 0.5 0.5 0.2 0.4\r\n")
+    samples, log = read("bfd", tmp_path)
+    assert [s.label for s in samples] == ["humerus"] and not log.unusable
 
 
 def test_a_photograph_is_named_before_rf() -> None:
@@ -110,6 +140,22 @@ def test_isic_rows_without_a_single_class_have_no_label(tmp_path: Path) -> None:
     put(tmp_path, "ISIC2018_Task1-2_Training_Input/I1.jpg", "ISIC2018_Task1-2_Training_Input/I2.jpg")
     samples, log = read("isic", tmp_path)
     assert [s.label for s in samples] == ["NV"] and log.passed_over == {NO_LABEL: 1}
+
+
+def test_isic_takes_the_table_that_knows_its_images(tmp_path: Path) -> None:
+    images = "ISIC2018_Task1-2_Training_Input"
+    put(tmp_path, f"{images}/ISIC_0000000.jpg", f"{images}/ISIC_0000001.jpg")
+    task3 = "ISIC2018_Task3_Training_GroundTruth"
+    rows = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\nISIC_0024306,0.0,1.0,0.0,0.0,0.0,0.0,0.0\n"
+    text(tmp_path, f"{task3}/{task3}.csv", rows)
+    with pytest.raises(
+        DataError, match=r"any of the 2 images \(ISIC_0000000 to ISIC_0000001\): .*ISIC_0024306"
+    ) as caught:
+        read("isic", tmp_path)
+    assert "ISBI2016" in caught.value.remedy and caught.value.where == str(tmp_path)
+    text(tmp_path, "ISBI2016_ISIC_Part3_Training_GroundTruth.csv", "ISIC_0000000,benign\nISIC_0000001,malignant\n")
+    samples, log = read("isic", tmp_path)
+    assert [s.label for s in samples] == ["benign", "malignant"] and not log.passed_over
 
 
 def test_isic_without_any_table_is_refused(tmp_path: Path) -> None:
@@ -234,6 +280,55 @@ def test_fracatlas_with_broken_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dataset.csv").unlink()
     with pytest.raises(DataError, match="cannot be read"):
         read("fracatlas", tmp_path)
+
+
+SQUARE = [[1, 1, 6, 1, 6, 6]]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "reason"),
+    [
+        ({"counts": [10, 20, 50], "size": [8, 10]}, ""),
+        ({"counts": ":d0b1", "size": [8, 10]}, ""),
+        ({"counts": [10, 20], "size": [8, 10]}, "cover 30 px of an image of 10x8 px"),
+        ({"counts": "b", "size": [8, 10]}, "cut short"),
+        ({"counts": [10, "20", 50], "size": [8, 10]}, "neither whole numbers nor a text"),
+        ({"counts": [80]}, "size"),
+        ([[1, 1, 6, 1, 6]], "even number"),
+        ([[1, 1], [6, 1], [6, 6]], "three points"),
+        ([[1, 1, 6, 1, 6, "six"]], "could not convert"),
+        ([[1, 1, 6, 1, 6, float("nan")]], "no image has"),
+        (None, "neither a list of polygons nor run lengths"),
+    ],
+)
+def test_a_coco_annotation_is_read_or_costs_its_image_only(segmentation: object, reason: str, tmp_path: Path) -> None:
+    images = [{"id": n, "width": 10, "height": 8, "file_name": f"{n}.jpg"} for n in (1, 2)]
+    annotations = [
+        {"image_id": 1, "segmentation": SQUARE},
+        {"image_id": 2, "segmentation": SQUARE},
+        {"image_id": 2, "segmentation": segmentation},
+    ]
+    fracatlas(tmp_path, "1.jpg,1\n2.jpg,1\n", {"images": images, "annotations": annotations})
+    put(tmp_path, "images/Fractured/1.jpg", "images/Fractured/2.jpg")
+    samples, log = read("fracatlas", tmp_path)
+    assert [s.image.name for s in samples] == (["1.jpg"] if reason else ["1.jpg", "2.jpg"])
+    if reason:
+        ((file, said),) = log.unusable
+        assert file == "images/Fractured/2.jpg" and "annotation 3" in said and reason in said
+    else:
+        mask = samples[1].mask
+        assert isinstance(mask, MaskRuns) and mask.runs == (((10, 8), (10, 20, 50)),)
+        assert len(mask.polygons.polygons) == 1 and not log.unusable
+
+
+def test_coco_images_are_named_by_texts_and_by_paths_and_strays_are_noted(tmp_path: Path) -> None:
+    images = [{"id": "I1", "width": 10, "height": 8, "file_name": "images/Fractured/a.jpg"}, {"id": 2}]
+    annotations = [{"image_id": "I1", "segmentation": SQUARE}, {"image_id": 9, "segmentation": SQUARE}, 5]
+    fracatlas(tmp_path, "a.jpg,1\n", {"images": images, "annotations": annotations})
+    put(tmp_path, "images/Fractured/a.jpg")
+    (sample,), log = read("fracatlas", tmp_path)
+    assert isinstance(sample.mask, MaskPolygons) and sample.mask.size == (10, 8)
+    assert [file for file, _ in log.unusable] == ["Annotations/COCO JSON/COCO_fracture_masks.json"] * 3
 
 
 def test_covid_places_crops_and_groups_by_patient(tmp_path: Path) -> None:

@@ -164,6 +164,19 @@ def test_empty_sources_say_what_to_put_where(tmp_path):
         run(tmp_path, datasets=["nonsense"])
 
 
+def test_a_dataset_that_gives_no_sample_is_said_though_others_do(tmp_path):
+    generic(tmp_path / "raw")
+    kvasir = tmp_path / "raw/Kvasir-SEG"
+    (kvasir / "images").mkdir(parents=True)
+    Image.fromarray(texture(0)).save(kvasir / "images/a.jpg")
+    (kvasir / "kavsir_bboxes.json").write_text('{"a": {"height": 48, "width": 64, "bbox": []}}')
+    with pytest.raises(DataError, match=r"kvasir gives not one sample \(1 x no label\)") as caught:
+        run(tmp_path)
+    assert caught.value.where == str(kvasir) and "leave kvasir out" in caught.value.remedy
+    assert not paths(tmp_path).shards.exists()
+    assert len(read_manifest(run(tmp_path, datasets=["generic"]).manifest)) == 12
+
+
 def test_the_same_image_twice_is_dropped_and_near_duplicates_share_a_group(tmp_path):
     folder = generic(tmp_path / "raw", 30)
     shutil.copy(folder / "images/004.png", folder / "images/026.png")

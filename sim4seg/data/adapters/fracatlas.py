@@ -1,4 +1,4 @@
-"""FracAtlas: X-rays with fractures as COCO polygons."""
+"""FracAtlas: X-rays with fractures in a COCO annotation file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from sim4seg.data.adapters.base import MISSING_IMAGE, NO_TARGET, ReadLog, WritableAdapter, listed_file, register
+from sim4seg.data.adapters.coco import read_coco
 from sim4seg.data.adapters.pictures import save_image
 from sim4seg.data.adapters.polygons import Polygon, area_and_centroid, bounding_box, outlines
-from sim4seg.data.adapters.tables import read_json, read_rows, write_json_file, write_rows
-from sim4seg.data.sample import SPLITS, MaskFiles, MaskPolygons, MaskSpec, PhantomCase, RawSample, Split
-from sim4seg.errors import DataError
+from sim4seg.data.adapters.tables import read_rows, write_json_file, write_rows
+from sim4seg.data.sample import SPLITS, MaskFiles, MaskSpec, PhantomCase, RawSample, Split
 
 _COCO = Path("Annotations", "COCO JSON", "COCO_fracture_masks.json")
 _SPLITS = Path("Utilities", "Fracture Split")
@@ -19,24 +19,6 @@ _SPLIT_FILES: dict[Split, str] = {"train": "train.csv", "val": "valid.csv", "tes
 _FOLDERS = {"1": "Fractured", "0": "Non_fractured"}
 _FLAGS = ("hand", "leg", "hip", "shoulder", "mixed", "hardware", "multiscan")
 _VIEWS = ("frontal", "lateral", "oblique")
-
-
-def _polygons_by_file(path: Path) -> dict[str, MaskPolygons]:
-    value = read_json(path)
-    try:
-        images = {int(item["id"]): item for item in value["images"]}
-        polygons_by_file: dict[str, list[Polygon]] = {}
-        for annotation in value["annotations"]:
-            name = str(images[int(annotation["image_id"])]["file_name"])
-            for flat in annotation["segmentation"]:
-                points = [float(number) for number in flat]
-                polygons_by_file.setdefault(name, []).append(tuple(zip(points[::2], points[1::2], strict=True)))
-        sizes = {str(item["file_name"]): (int(item["width"]), int(item["height"])) for item in images.values()}
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(
-            f"not a COCO annotation file: {error!r}", where=str(path), remedy="restore it from the dataset's download"
-        ) from error
-    return {name: MaskPolygons(tuple(polygons), "pixel", sizes[name]) for name, polygons in polygons_by_file.items()}
 
 
 @register
@@ -52,7 +34,9 @@ class FracAtlas(WritableAdapter):
     title = "FracAtlas"
 
     def samples(self, root: Path, log: ReadLog) -> Iterator[RawSample]:
-        polygons = _polygons_by_file(root / _COCO)
+        coco = read_coco(root / _COCO)
+        for stray in coco.strays:
+            log.refuse(_COCO.as_posix(), stray)
         splits = self._official_split(root)
         rows = read_rows(root / "dataset.csv", ("image_id", "fractured"))
         for row in sorted(rows, key=lambda row: row["image_id"]):
@@ -65,10 +49,13 @@ class FracAtlas(WritableAdapter):
             if not image.is_file():
                 log.pass_over(MISSING_IMAGE)
                 continue
-            if fractured == "1" and name not in polygons:
+            if fractured == "1" and name in coco.faults:
+                log.refuse(image.relative_to(root).as_posix(), f"{_COCO.name}: {coco.faults[name]}")
+                continue
+            if fractured == "1" and name not in coco.masks:
                 log.pass_over(NO_TARGET)
                 continue
-            mask: MaskSpec = polygons[name] if fractured == "1" else MaskFiles(())
+            mask: MaskSpec = coco.masks[name] if fractured == "1" else MaskFiles(())
             yield RawSample(
                 image=image,
                 mask=mask,

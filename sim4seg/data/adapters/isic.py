@@ -28,12 +28,19 @@ def _one_hot(path: Path) -> dict[str, str]:
     return labels
 
 
+def _span(names: Iterable[str]) -> str:
+    """First and last of names, to be shown."""
+    ordered = sorted(names)
+    return f"{ordered[0]} to {ordered[-1]}" if ordered else "empty"
+
+
 @register
 class Isic2018(WritableAdapter):
     """ISIC 2018: Skin Lesion Analysis Towards Melanoma Detection (Codella N. et al., arXiv 1902.03368).
 
-    Masks exist for the 2,594 images of Task 1; their labels are looked up in Task 3's table, or, where that is
-    absent, in the table of ISBI 2016 Part 3 (benign, malignant). No official split with labels.
+    Masks exist for the 2,594 images of Task 1. Their labels are looked up in the table that knows most of them: Task
+    3's (which, as published, is of other images), or that of ISBI 2016 Part 3 (benign, malignant). No official split
+    with labels.
     """
 
     key = "isic"
@@ -42,22 +49,34 @@ class Isic2018(WritableAdapter):
     title = "ISIC 2018"
 
     def samples(self, root: Path, log: ReadLog) -> Iterator[RawSample]:
-        images = (image for image in image_files(root / _IMAGES) if not image.stem.endswith("_superpixels"))
-        yield from lesion_samples(images, root / _MASKS, self._labels(root), root, log)
+        images = [image for image in image_files(root / _IMAGES) if not image.stem.endswith("_superpixels")]
+        labels = self._labels(root, {image.stem for image in images})
+        yield from lesion_samples(images, root / _MASKS, labels, root, log)
 
     @staticmethod
-    def _labels(root: Path) -> dict[str, str]:
-        for file in (root / f"{_TASK3}.csv", root / _TASK3 / f"{_TASK3}.csv"):
-            if file.is_file():
-                return _one_hot(file)
-        tables = sorted(root.glob("ISBI2016_ISIC_Part3*_Training_GroundTruth.csv"))
+    def _labels(root: Path, images: set[str]) -> dict[str, str]:
+        """The table that has labels for most of the images; the first of those that have equally many."""
+        task3 = [root / f"{_TASK3}.csv", root / _TASK3 / f"{_TASK3}.csv"]
+        tables = {file: _one_hot(file) for file in task3 if file.is_file()}
+        tables |= {
+            file: read_pairs(file) for file in sorted(root.glob("ISBI2016_ISIC_Part3*_Training_GroundTruth.csv"))
+        }
         if not tables:
             raise DataError(
                 "the dataset has no table of labels",
                 where=str(root),
                 remedy=f"put {_TASK3}.csv or ISBI2016_ISIC_Part3_Training_GroundTruth.csv there",
             )
-        return read_pairs(tables[0])
+        best = max(tables, key=lambda file: len(images & tables[file].keys()))
+        if images and not images & tables[best].keys():
+            named = ", ".join(f"{file.name} ({_span(tables[file])})" for file in tables)
+            raise DataError(
+                f"no table has a label for any of the {len(images)} images ({_span(images)}): {named}",
+                where=str(root),
+                remedy="Task 3's table is of other images than Task 1's: put there "
+                "ISBI2016_ISIC_Part3_Training_GroundTruth.csv, or leave isic out of ingest.datasets",
+            )
+        return tables[best]
 
     def write(self, root: Path, cases: Iterable[PhantomCase]) -> None:
         rows: list[list[object]] = [["image", *_CLASSES]]

@@ -10,9 +10,14 @@ from typing import Any
 
 import yaml
 
+from sim4seg.data.adapters.table_text import table_cells, table_text
 from sim4seg.errors import DataError
 
 _HEADER_NAMES = frozenset({"image", "image_id", "img_id", "id", "name", "file", "filename"})
+
+
+SURPLUS = "\0surplus"
+"""Key of a row's text beyond the header's columns: a comma in a cell without quotes, most likely."""
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
@@ -48,40 +53,45 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header; cells stripped, absent cells "".
+    """The rows of a table with a header (delimiter and encoding: ``table_text``); cells stripped, absent cells "".
+
+    Text in cells beyond the header's is put under ``SURPLUS``.
 
     Raises:
-        DataError: missing, not CSV, or without one of the ``needed`` columns.
+        DataError: missing, of an unknown encoding, not CSV, or without one of the ``needed`` columns.
     """
     try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            reader = csv.DictReader(stream, restval="")
-            absent = [name for name in needed if name not in (reader.fieldnames or ())]
-            if absent:
-                raise DataError(
-                    f"the table has no column {', '.join(absent)}",
-                    where=str(path),
-                    remedy=f"its first line must name the columns {', '.join(needed)}",
-                )
-            return [{k: v.strip() for k, v in row.items() if isinstance(v, str)} for row in reader]
+        header, *rows = table_cells(table_text(path), needed) or [[]]
     except (OSError, csv.Error) as error:
         raise _unreadable(path, error) from error
+    if absent := [name for name in needed if name not in header]:
+        raise DataError(
+            f"the table has no column {', '.join(absent)}; its first line is {' | '.join(header)[:200]!r}",
+            where=str(path),
+            remedy=f"its first line must name the columns {', '.join(needed)}, spelt like that",
+        )
+    return [_row(header, cells) for cells in rows if cells]
+
+
+def _row(header: list[str], cells: list[str]) -> dict[str, str]:
+    row = dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=False))
+    surplus = " ".join(cell for cell in cells[len(header) :] if cell)
+    return {**row, SURPLUS: surplus} if surplus else row
 
 
 def read_pairs(path: Path) -> dict[str, str]:
-    """A CSV of (file name, label) with or without a header line, as {file stem: label}.
+    """A table of (file name, label) with or without a header line, as {file stem: label}.
 
     Raises:
-        DataError: missing or not CSV.
+        DataError: missing, of an unknown encoding, or not CSV.
     """
     try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            rows = [row for row in csv.reader(stream) if len(row) >= 2]
+        rows = [row for row in table_cells(table_text(path)) if len(row) >= 2]
     except (OSError, csv.Error) as error:
         raise _unreadable(path, error) from error
-    if rows and rows[0][0].strip().casefold() in _HEADER_NAMES:
+    if rows and rows[0][0].casefold() in _HEADER_NAMES:
         rows = rows[1:]
-    return {Path(row[0].strip()).stem: row[1].strip() for row in rows}
+    return {Path(row[0]).stem: row[1] for row in rows}
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -31,25 +31,43 @@ _FARTHEST = 10.0
 def parse_labels(text: str, classes: int) -> dict[int, list[Polygon]]:
     """The polygons of a label file by class number, in the order of the classes.
 
+    A class may be written as any whole number (``1``, ``1.0``, ``1.000e+00``), as numpy.savetxt does.
+
     Raises:
         ValueError: a line is not a box or polygon of fractions, or its class does not exist.
     """
     polygons_by_class: dict[int, list[Polygon]] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
         words = line.split()
         if not words:
             continue
         try:
-            index, values = int(words[0]), [float(word) for word in words[1:]]
+            index, *values = [float(word) for word in words]
         except ValueError:
-            raise ValueError(f"line {number} is not a list of numbers") from None
+            odd = next(word for word in words if not _is_number(word))
+            raise ValueError(f"line {number} is not numbers with blanks between: {odd[:40]!r}") from None
+        if not index.is_integer():
+            raise ValueError(f"line {number} names class {words[0][:40]!r}, which is no whole number")
         if not 0 <= index < classes:
-            raise ValueError(f"line {number} names class {index}, data.yaml has {classes}")
-        if len(values) < 4 or len(values) % 2 or not all(abs(value) <= _FARTHEST for value in values):
-            raise ValueError(f"line {number} is neither a box nor a polygon")
+            raise ValueError(f"line {number} names class {words[0][:40]}, data.yaml has {classes}")
+        if len(values) < 4 or len(values) % 2:
+            raise ValueError(
+                f"line {number} is neither a box nor a polygon: {len(values)} numbers after the class, "
+                "a box has 4, a polygon an even number from 6 on"
+            )
+        if far := [word for word in words[1:] if not abs(float(word)) <= _FARTHEST]:
+            raise ValueError(f"line {number} has {far[0][:40]} where a fraction of the image's side must be")
         polygon = from_box(*values) if len(values) == 4 else tuple(zip(values[::2], values[1::2], strict=True))
-        polygons_by_class.setdefault(index, []).append(polygon)
+        polygons_by_class.setdefault(int(index), []).append(polygon)
     return dict(sorted(polygons_by_class.items()))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def photograph(stem: str) -> str:
@@ -109,7 +127,7 @@ class YoloAdapter(WritableAdapter):
         self, root: Path, image: Path, label_file: Path, names: list[str], split: Split, log: ReadLog
     ) -> Iterator[RawSample]:
         try:
-            classes = parse_labels(label_file.read_text(encoding="utf-8"), len(names))
+            classes = parse_labels(label_file.read_text(encoding="utf-8-sig"), len(names))
         except (OSError, ValueError) as error:
             log.refuse(label_file.relative_to(root).as_posix(), str(error))
             return
