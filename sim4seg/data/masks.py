@@ -32,14 +32,10 @@ def _from_files(spec: MaskFiles, size: tuple[int, int], max_pixels: int) -> Mask
     union = np.zeros((size[1], size[0]), dtype=bool)
     for path in spec.paths:
         with open_bounded(path, max_pixels) as image:
-<<<<<<< HEAD
-            mask = foreground(load_pixels(image, path))
-=======
             try:
-                mask = foreground(load_pixels(image, path.name), spec.lesion)
+                mask = foreground(load_pixels(image, path), spec.lesion)
             except BadSample as error:
                 raise BadSample(error.what, where=error.where or path.name, remedy=error.remedy) from error
->>>>>>> labels
         union |= _to_size(mask, size, path)
     return union
 
