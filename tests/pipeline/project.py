@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {
     "fetch": {"phantoms": {"train": 3, "val": 1, "test": 1, "size": 96}},
     "ingest": {"vocabulary_size": 600},
     "train": {"epochs": 1.0, "batch_size": 8, "checkpoints": 2, "threads": 1, "bf16": "off"},
-    "evaluate": {"batch_size": 8, "max_new_tokens": 16, "threads": 1},
+    "evaluate": {"batch_size": 8, "max_new_tokens": 16, "threads": 1, "controls": {"cases": 1}},
 }
 
 
