@@ -101,7 +101,7 @@ def test_help_waits_for_no_other_part_of_the_project() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     exit_code, *modules = done.stdout.split()
     ours = {name for name in modules if name.startswith("sim4seg.") and not name.startswith("sim4seg.cli")}
-    assert exit_code == "0" and ours == {"sim4seg.errors", "sim4seg.offline"}
+    assert exit_code == "0" and ours == {"sim4seg.errors", "sim4seg.loopback", "sim4seg.offline"}
     assert not {"torch", "mlflow", "transformers", "pandas", "numpy", "monai", "yaml"} & set(modules)
 
 
