@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,10 @@ class Answerer(Protocol):
     def choose(self, candidates: Sequence[Candidate]) -> int:
         """Index of the candidate to trust."""
         ...
+
+
+class ControlledAnswerer(Answerer, Protocol):
+    """An :class:`Answerer` that also answers the inputs of :mod:`sim4seg.evaluation.controls`."""
 
     def answer_once(
         self, images: list[NDArray[np.uint8]], questions: list[str], seeds: list[int], shuffled: bool
@@ -66,25 +70,25 @@ class ModelAnswerer:
         self, images: list[NDArray[np.uint8]], questions: list[str], seeds: list[int]
     ) -> Sequence[Sequence[Candidate]]:
         """See :class:`Answerer`; paths times perturbations candidates an image."""
-        from sim4seg.inference import tts
-
-        return tts.answer_batch(
-            self.model,
-            self.processor,
+        return self._answers(
             images,
             questions,
+            seeds,
             paths=self.params.tts.paths,
             perturbations=self.params.tts.perturbations,
-            temperature=self.params.tts.temperature,
-            max_new_tokens=self.params.max_new_tokens,
-            seeds=seeds,
             sam_embeddings=self.embeddings.read(images) if self.embeddings is not None else None,
         )
 
     def answer_once(
         self, images: list[NDArray[np.uint8]], questions: list[str], seeds: list[int], shuffled: bool
     ) -> Sequence[Sequence[Candidate]]:
-        """See :class:`Answerer`; SAM's encoder sees the images, since none of them need have been stored."""
+        """See :class:`ControlledAnswerer`; SAM's encoder sees the images, since none of them need have been stored."""
+        return self._answers(images, questions, seeds, shuffled=shuffled)
+
+    def _answers(
+        self, images: list[NDArray[np.uint8]], questions: list[str], seeds: list[int], **how: Any
+    ) -> Sequence[Sequence[Candidate]]:
+        """:func:`sim4seg.inference.tts.answer_batch` by the settings that all answers share."""
         from sim4seg.inference import tts
 
         return tts.answer_batch(
@@ -95,7 +99,7 @@ class ModelAnswerer:
             temperature=self.params.tts.temperature,
             max_new_tokens=self.params.max_new_tokens,
             seeds=seeds,
-            shuffled=shuffled,
+            **how,
         )
 
     def choose(self, candidates: Sequence[Candidate]) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from sim4seg.evaluation.answerer import Answerer
+from sim4seg.evaluation.answerer import ControlledAnswerer
 from sim4seg.evaluation.batch_store import BatchStore
 from sim4seg.evaluation.cases import to_frame
 from sim4seg.evaluation.scoring import Samples, case_seed, in_order, score_rows
@@ -91,7 +92,7 @@ def chosen_cases(seed: int, rows: pd.DataFrame, count: int) -> pd.DataFrame:
 def control_cases(
     seed: int,
     size: int,
-    load: Callable[[], Answerer],
+    load: Callable[[], ControlledAnswerer],
     samples: Samples,
     rows: pd.DataFrame,
     store: BatchStore,
@@ -111,7 +112,7 @@ def control_cases(
         cases = score_rows(
             seed,
             size,
-            lambda shuffled=control.shuffled: _Once(load(), shuffled),  # type: ignore[misc]
+            partial(_Once, load, control.shuffled),
             _Shown(samples, control.image),
             control.rows,
             store.part(control.name),
@@ -136,15 +137,10 @@ class _Shown:
 
 
 class _Once:
-    """Answers each question once, as an :class:`Answerer` does that is asked for one candidate."""
+    """Answers each question once: an :class:`sim4seg.evaluation.answerer.Answerer` that gives one candidate."""
 
-    def __init__(self, inner: Answerer, shuffled: bool) -> None:
-        self.inner, self.shuffled = inner, shuffled
-
-    def answer_once(
-        self, images: list[NDArray[np.uint8]], questions: list[str], seeds: list[int], shuffled: bool
-    ) -> Sequence[Sequence[Candidate]]:
-        return self.inner.answer_once(images, questions, seeds, shuffled)
+    def __init__(self, load: Callable[[], ControlledAnswerer], shuffled: bool) -> None:
+        self.inner, self.shuffled = load(), shuffled
 
     def answer(
         self, images: list[NDArray[np.uint8]], questions: list[str], seeds: list[int]

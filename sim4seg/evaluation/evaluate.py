@@ -18,7 +18,7 @@ from sim4seg.cot.diagnosis import names_label
 from sim4seg.digest import digest_directory, digest_file
 from sim4seg.embeddings.index import INDEX
 from sim4seg.errors import DataError
-from sim4seg.evaluation.answerer import Answerer, ModelAnswerer
+from sim4seg.evaluation.answerer import ControlledAnswerer, ModelAnswerer
 from sim4seg.evaluation.baselines import fit_centre_prior, fit_dataset_priors, majority_labels, to_grid
 from sim4seg.evaluation.batch_store import BatchStore
 from sim4seg.evaluation.cases import MODES, Case, to_frame, write_cases
@@ -93,7 +93,7 @@ def evaluate(
 def score_manifest(
     seed: int,
     params: Evaluate,
-    load: Callable[[], Answerer],
+    load: Callable[[], ControlledAnswerer],
     samples: Samples,
     manifest: pd.DataFrame,
     outputs: Outputs,

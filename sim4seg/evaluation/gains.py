@@ -7,10 +7,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sim4seg.evaluation.bootstrap import percentile_interval, stratified_bootstrap
+from sim4seg.evaluation.confidence import RESAMPLES
 from sim4seg.evaluation.proof import DIAGNOSES, MASKS
 from sim4seg.evaluation.summary import DIGITS
 
-RESAMPLES = 1000
 Gain = dict[str, float | int]
 """``n`` cases, ``gain`` of the model over the control, ``low`` and ``high`` of its 95 % interval; fractions."""
 Gains = dict[str, dict[str, Gain]]

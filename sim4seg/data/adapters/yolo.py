@@ -127,7 +127,7 @@ class YoloAdapter(WritableAdapter):
         self, root: Path, image: Path, label_file: Path, names: list[str], split: Split, log: ReadLog
     ) -> Iterator[RawSample]:
         try:
-            classes = parse_labels(label_file.read_text(encoding="utf-8-sig"), len(names))
+            classes = parse_labels(label_file.read_text(encoding="utf-8"), len(names))
         except (OSError, ValueError) as error:
             log.refuse(label_file.relative_to(root).as_posix(), str(error))
             return
